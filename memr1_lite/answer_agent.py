@@ -1,0 +1,119 @@
+"""The Answer Agent: its prompt, its output template and its parser (Memory-R1, section 3.2).
+
+The prompt lists the candidates under small ordinals, each with the day it was said, then the question::
+
+    [1] 16 June 2023 | Andrew has two dogs, Buddy and Scout.
+    [2] 2 May 2023 | Audrey: I love your dogs!
+    Question: How many dogs does Andrew have?
+
+The output distils first, naming the candidates that matter, then answers in a few words; NONE says that no candidate
+does::
+
+    [1]: two
+
+``train_ref`` imports these very functions. A change to any of them is a new :data:`PROMPT_VERSION`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from memr1_lite.dates import written_date
+from memr1_lite.errors import InvalidInputError
+from memr1_lite.llm import END, MAX_SHOWN, Choice, FreeText, LanguageModel, Segment, Step, ordinal, sentence
+from memr1_lite.records import Candidate, Reply
+
+PROMPT_VERSION = "answerer-1"
+MAX_CITED = 8
+MAX_TEXT_TOKENS = 64
+UNKNOWN = "I don't know."
+
+INSTRUCTIONS = """\
+You answer questions from memories. Above are dated memories and messages, and a question.
+First write the numbers of those that answer it, such as [2][5], then a colon and the answer in at most six words.
+Where two disagree, the later one holds. Write dates out. If none of them answers the question, write NONE."""
+"""Shown only to models that were not trained for this role."""
+
+
+def candidate_line(candidate: Candidate) -> str:
+    """A candidate as the agent reads it: the day, the speaker where it is a raw turn, the text."""
+    said = f"{candidate.speaker}: {candidate.text}" if candidate.kind == "turn" else candidate.text
+    return f"{written_date(candidate.at)} | {said}"
+
+
+def answer_prompt(
+    question: str, candidates: Sequence[Candidate], instructions: str | None = None
+) -> tuple[Segment, ...]:
+    """The prompt for ``question`` with its candidates, best first."""
+    if len(candidates) > MAX_SHOWN:
+        raise InvalidInputError(f"{len(candidates)} candidates cannot be shown at once: at most {MAX_SHOWN}.")
+    prompt = []
+    for position, candidate in enumerate(candidates):
+        line = sentence(candidate_line(candidate))
+        prompt += [Segment(ordinal(position), trusted=True), line, Segment("\n", trusted=True)]
+    prompt += [Segment("Question:", trusted=True), sentence(question), Segment("\n", trusted=True)]
+    if instructions is not None:
+        prompt.append(Segment(instructions + "\n", trusted=True))
+    return tuple(prompt)
+
+
+class AnswerTemplate:
+    """The shapes that an answer can have when ``shown`` candidates are in the prompt."""
+
+    def __init__(self, shown: int) -> None:
+        self._ordinals = tuple(ordinal(position) for position in range(shown))
+
+    def next_step(self, values: Sequence[str]) -> Step | None:
+        """Ordinals, a colon, the answer; or NONE."""
+        if not values:
+            return Choice((*self._ordinals, "NONE"))
+        if values[-1] == "NONE":
+            return None
+        if ":" not in values:
+            unnamed = tuple(mark for mark in self._ordinals if mark not in values)
+            return Choice((":", *unnamed) if len(values) < MAX_CITED else (":",))
+        if values[-1] == ":" and values.index(":") == len(values) - 1:
+            return FreeText(stop=END, max_tokens=MAX_TEXT_TOKENS)
+        return None
+
+
+def written_reply(cited: Sequence[int], text: str | None) -> tuple[str, ...]:
+    """The values that cite the candidates at positions ``cited`` and answer ``text``, None meaning not known."""
+    if text is None:
+        return ("NONE",)
+    return (*(ordinal(position) for position in cited), ":", " " + text)
+
+
+def parse_reply(values: Sequence[str]) -> Reply:
+    """The reply that ``values`` say."""
+    if values[0] == "NONE":
+        return Reply(text=UNKNOWN, known=False)
+    colon = values.index(":")
+    cited = tuple(int(value[1:-1]) - 1 for value in values[:colon])
+    return Reply(text=values[colon + 1].strip(), known=True, cited=cited)
+
+
+class AnswerAgent:
+    """Answers a question from what was retrieved. Data in, data out: it never sees the store."""
+
+    def __init__(self, model: LanguageModel, instructions: str | None = None) -> None:
+        self._model = model
+        self._instructions = instructions
+
+    def answer(self, question: str, candidates: Sequence[Candidate]) -> Reply:
+        """Answer ``question`` from ``candidates``, best first. Without candidates nothing is known and no model runs.
+
+        :raises ModelError: the model could not answer
+        """
+        if not candidates:
+            return Reply(text=UNKNOWN, known=False)
+        prompt = answer_prompt(question, candidates, self._instructions)
+        completion = self._model.complete(prompt, AnswerTemplate(len(candidates)))
+        return parse_reply(completion.values).model_copy(
+            update={
+                "confidence": completion.confidences[0],
+                "model": self._model.name,
+                "prompt_tokens": completion.prompt_tokens,
+                "output_tokens": completion.output_tokens,
+            }
+        )

@@ -1,0 +1,37 @@
+"""Every number that can be set, with its default and the reason for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from memr1_lite.llm import MAX_SHOWN
+
+
+class Agents(BaseModel):
+    """Which GGUF files think. None means the bundled agent of that role."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manager: Path | None = None
+    answerer: Path | None = None
+
+
+class BankConfig(BaseModel):
+    """The settings of a bank; a misspelt one is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    similar: int = Field(8, ge=1, le=MAX_SHOWN)
+    """Memories shown to the Memory Manager. The paper shows five per fact; eight keeps the right one in view."""
+    candidates: int = Field(60, ge=1, le=MAX_SHOWN)
+    """Candidates shown to the Answer Agent, as in the paper."""
+    max_message_chars: int = Field(8_000, ge=1)
+    """A longer message is refused before anything is written: it is a document, not something said."""
+    decide_again: int = Field(3, ge=0)
+    """How often a decision is made anew because a memory changed while the model thought."""
+    exact_below: int = Field(5_000, ge=0)
+    """Vectors searched exactly (numpy) up to this many; hnswlib above. Exact search of 5,000 costs under a millisecond."""
+    threads: int | None = Field(None, ge=1)
+    """Threads for llama.cpp; None means physical cores less one. All cores make it slower when anything else runs."""

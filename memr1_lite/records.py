@@ -1,0 +1,177 @@
+"""The records that travel between the modules: frozen, strict, and complete in themselves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+OperationName = Literal["ADD", "UPDATE", "DELETE", "NOOP"]
+MessageState = Literal["pending", "done"]
+
+
+class Record(BaseModel):
+    """A frozen value; an unknown field is an error, not a surprise later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(Record):
+    """One raw turn as it was said; append-only.
+
+    ``at`` is when it was said, without a time zone: the speaker's own clock. ``state`` is ``pending`` until the
+    Memory Manager's decision about it has been applied.
+    """
+
+    id: int
+    speaker: str
+    text: str
+    at: datetime | None = None
+    source_id: str | None = None
+    state: MessageState = "pending"
+
+
+class Memory(Record):
+    """One thing that the bank knows.
+
+    ``version`` counts its texts, from 1. ``message_id`` is the turn that its present text was written from, and ``at``
+    is when that turn was said.
+    """
+
+    id: int
+    text: str
+    version: int = 1
+    message_id: int | None = None
+    at: datetime | None = None
+
+
+class Add(Record):
+    """Write a new memory."""
+
+    op: Literal["ADD"]
+    text: str
+
+
+class Update(Record):
+    """Give a memory a new text; the old one stays in its history. ``version`` is the version that was seen."""
+
+    op: Literal["UPDATE"]
+    memory_id: int
+    version: int
+    text: str
+
+
+class Delete(Record):
+    """Retract a memory that nothing replaces. ``version`` is the version that was seen."""
+
+    op: Literal["DELETE"]
+    memory_id: int
+    version: int
+
+
+class Noop(Record):
+    """Leave the bank as it is."""
+
+    op: Literal["NOOP"]
+
+
+Operation = Annotated[Add | Update | Delete | Noop, Field(discriminator="op")]
+
+
+class Decision(Record):
+    """What a Memory Manager decided about one message.
+
+    ``confidence`` is the probability of the first operation chosen, 0 to 1. Tokens are counts.
+    """
+
+    operations: tuple[Operation, ...]
+    confidence: float | None = None
+    model: str | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+class AppliedOperation(Record):
+    """One line of the operations log: what happened to which memory."""
+
+    seq: int
+    change_id: int
+    op: OperationName
+    memory_id: int | None
+    old_text: str | None
+    new_text: str | None
+
+    def __str__(self) -> str:
+        name = "NOOP" if self.memory_id is None else f"{self.op} [{self.memory_id}]"
+        texts = [repr(text) for text in (self.old_text, self.new_text) if text is not None]
+        return " ".join([name, " -> ".join(texts)]).rstrip()
+
+
+class Change(Record):
+    """One step of the bank: all operations that one cause brought about, applied in one transaction.
+
+    ``reason`` is ``manager`` (the agent decided), ``gate`` (nothing to decide), ``forget`` or ``undo``.
+    """
+
+    id: int
+    message_id: int | None
+    reason: Literal["manager", "gate", "forget", "undo"]
+    operations: tuple[AppliedOperation, ...]
+    created_at: datetime
+    model: str | None = None
+    confidence: float | None = None
+    undoes: int | None = None
+
+
+class Candidate(Record):
+    """One thing that retrieval found: a memory, or a raw turn that no memory covers.
+
+    ``score`` is the reciprocal-rank-fusion score; ``vector_rank`` and ``keyword_rank`` count from 1 and are None where
+    that leg did not find it. ``turn`` is the raw turn behind a memory, or the turn itself.
+    """
+
+    kind: Literal["memory", "turn"]
+    id: int
+    text: str
+    at: datetime | None = None
+    speaker: str | None = None
+    turn: Message | None = None
+    score: float = 0.0
+    vector_rank: int | None = None
+    keyword_rank: int | None = None
+
+
+class Timings(Record):
+    """Seconds spent in each step of a call."""
+
+    retrieve: float = 0.0
+    think: float = 0.0
+    store: float = 0.0
+
+
+class Reply(Record):
+    """What an Answer Agent said: the ordinals it distilled, counted from 0 into its candidates, and the answer."""
+
+    text: str
+    known: bool
+    cited: tuple[int, ...] = ()
+    confidence: float | None = None
+    model: str | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Answer(Record):
+    """The answer to a question, with what it rests on.
+
+    ``known`` is False where nothing relevant was found; ``text`` then says so.
+    """
+
+    text: str
+    known: bool
+    cited: tuple[Candidate, ...]
+    candidates: tuple[Candidate, ...]
+    timings: Timings = Timings()
+    confidence: float | None = None
+    model: str | None = None
