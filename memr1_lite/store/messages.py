@@ -1,0 +1,125 @@
+"""The raw turns: written first, never changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from memr1_lite.records import Message, MessageState
+from memr1_lite.store.connection import Connection, Value, listed, now
+
+_COLUMNS = "id, speaker, text, at, source_id, state"
+
+# A memory's turns are those of its changes that still hold; a change that was undone wrote nothing that stands.
+_LINEAGE = """
+    SELECT changes.message_id, operations.memory_id, operations.seq
+    FROM operations JOIN changes ON changes.id = operations.change_id
+    WHERE changes.undone_by IS NULL AND changes.message_id IS NOT NULL AND operations.op IN ('ADD', 'UPDATE')
+"""
+
+
+def message_of(row: sqlite3.Row) -> Message:
+    """The record of a row of ``messages``."""
+    return Message(
+        id=row["id"],
+        speaker=row["speaker"],
+        text=row["text"],
+        at=moment(row["at"]),
+        source_id=row["source_id"],
+        state=row["state"],
+    )
+
+
+def moment(written: str | None) -> datetime | None:
+    """A stored moment."""
+    return None if written is None else datetime.fromisoformat(written)
+
+
+class Messages(Connection):
+    """The part of the store that keeps turns."""
+
+    def record(self, speaker: str, text: str, at: datetime | None, source_id: str | None = None) -> Message:
+        """Write a turn and return it; it is on disk when this returns.
+
+        A ``source_id`` that is there already returns the turn it names, and writes nothing.
+
+        :raises InvalidInputError: a text that is not valid Unicode
+        """
+        with self.transaction():
+            known = None if source_id is None else self.message_by_source(source_id)
+            if known is not None:
+                return known
+            written = None if at is None else at.isoformat()
+            message_id = self._write(
+                "INSERT INTO messages (speaker, text, at, source_id, recorded_at) VALUES (?, ?, ?, ?, ?)",
+                speaker,
+                text,
+                written,
+                source_id,
+                now(),
+            )
+        return Message(id=message_id, speaker=speaker, text=text, at=at, source_id=source_id)
+
+    def message(self, message_id: int) -> Message | None:
+        """The turn with this id, or None."""
+        row = self._row(f"SELECT {_COLUMNS} FROM messages WHERE id = ?", message_id)
+        return None if row is None else message_of(row)
+
+    def message_by_source(self, source_id: str) -> Message | None:
+        """The turn that was recorded under this ``source_id``, or None."""
+        row = self._row(f"SELECT {_COLUMNS} FROM messages WHERE source_id = ?", source_id)
+        return None if row is None else message_of(row)
+
+    def messages(
+        self, *, state: MessageState | None = None, speaker: str | None = None, limit: int | None = None
+    ) -> list[Message]:
+        """Turns in the order they were recorded, the first ``limit`` of those that match."""
+        conditions, values = ["1"], list[Value]()
+        if state is not None:
+            # Written out: only a literal lets SQLite use the partial index of pending turns.
+            conditions.append("state = 'pending'" if state == "pending" else "state = 'done'")
+        if speaker is not None:
+            conditions.append("speaker = ?")
+            values.append(speaker)
+        sql = f"SELECT {_COLUMNS} FROM messages WHERE {' AND '.join(conditions)} ORDER BY id LIMIT ?"
+        return [message_of(row) for row in self._rows(sql, *values, -1 if limit is None else limit)]
+
+    def fetch_messages(self, ids: Sequence[int]) -> dict[int, Message]:
+        """The turns among ``ids`` that exist, by id."""
+        sql = f"SELECT {_COLUMNS} FROM messages WHERE id IN (SELECT value FROM json_each(?))"
+        return {row["id"]: message_of(row) for row in self._rows(sql, listed(ids))}
+
+    def uncovered_messages(self, ids: Collection[int] | None = None) -> set[int]:
+        """Turns, among ``ids`` or all, from which no live memory was written."""
+        sql = f"""
+            SELECT id FROM messages WHERE id NOT IN (
+                SELECT message_id FROM memories WHERE message_id IS NOT NULL
+                UNION ALL
+                SELECT lineage.message_id FROM ({_LINEAGE}) AS lineage
+                JOIN memories ON memories.id = lineage.memory_id
+            )
+        """
+        if ids is None:
+            return {row["id"] for row in self._rows(sql)}
+        given = listed(list(ids))
+        covered = """
+            SELECT message_id FROM memories WHERE message_id IN (SELECT value FROM json_each(?1))
+            UNION ALL
+            SELECT changes.message_id FROM changes
+            JOIN operations ON operations.change_id = changes.id
+            JOIN memories ON memories.id = operations.memory_id
+            WHERE changes.message_id IN (SELECT value FROM json_each(?1))
+                AND changes.undone_by IS NULL AND operations.op IN ('ADD', 'UPDATE')
+        """
+        sql = f"SELECT id FROM messages WHERE id IN (SELECT value FROM json_each(?1)) AND id NOT IN ({covered})"
+        return {row["id"] for row in self._rows(sql, given)}
+
+    def memory_messages(self, memory_id: int) -> list[Message]:
+        """The turns that a memory was written from, the latest first; also of a deleted memory."""
+        sql = f"""
+            SELECT messages.id, speaker, text, at, source_id, state FROM messages
+            JOIN ({_LINEAGE} AND operations.memory_id = ?) AS lineage ON lineage.message_id = messages.id
+            GROUP BY messages.id ORDER BY max(lineage.seq) DESC
+        """
+        return [message_of(row) for row in self._rows(sql, memory_id)]
