@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memr1_lite.dates import written_date
+from memr1_lite.dates import resolved, written_date
 from memr1_lite.errors import InvalidInputError
 from memr1_lite.llm import END, MAX_SHOWN, Choice, FreeText, LanguageModel, Segment, Step, ordinal, sentence
 from memr1_lite.records import Candidate, Reply
@@ -36,8 +36,10 @@ Where two disagree, the later one holds. Write dates out. If none of them answer
 
 
 def candidate_line(candidate: Candidate) -> str:
-    """A candidate as the agent reads it: the day, the speaker where it is a raw turn, the text."""
-    said = f"{candidate.speaker}: {candidate.text}" if candidate.kind == "turn" else candidate.text
+    """A candidate as the agent reads it: the day, then the text; for a raw turn its speaker, and its dates resolved."""
+    said = candidate.text
+    if candidate.kind == "turn":
+        said = f"{candidate.speaker}: {resolved(candidate.text, candidate.at)}"
     return f"{written_date(candidate.at)} | {said}"
 
 

@@ -1,0 +1,116 @@
+"""From examples to batches: one shared list, several independent branches over it, in one row.
+
+Every branch sees the shared prefix and itself, never another branch, and its positions go on from the prefix: to the
+model it is exactly the prompt that it will get alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from memr1_lite.answer_agent import AnswerTemplate, answer_prompt
+from memr1_lite.llm import OutputTemplate, Segment
+from memr1_lite.memory_manager import ManagerTemplate, manager_prompt
+from train_ref.tokenizer import ASSISTANT, USER, AgentTokenizer
+from train_ref.world.episodes import AnswererExample, ManagerExample, answerer_example, manager_example
+from train_ref.world.words import Split
+
+Role = Literal["manager", "answerer"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One packed example. ``targets`` is -1 where nothing is learned; ``branch`` is 0 in the shared prefix."""
+
+    ids: list[int]
+    positions: list[int]
+    branch: list[int]
+    targets: list[int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows padded to (B, T)."""
+
+    ids_BT: Tensor
+    positions_BT: Tensor
+    branch_BT: Tensor
+    targets_BT: Tensor
+
+    def mask_BTT(self) -> Tensor:
+        """True where a position may look: backwards, at the shared prefix or within its own branch."""
+        T = self.ids_BT.shape[1]
+        mine, theirs = self.branch_BT[:, :, None], self.branch_BT[:, None, :]
+        causal = torch.ones(T, T, dtype=torch.bool).tril()
+        return causal & ((theirs == 0) | (theirs == mine))
+
+
+def branches(
+    example: ManagerExample | AnswererExample,
+) -> tuple[list[tuple[Sequence[Segment], tuple[str, ...]]], int, OutputTemplate]:
+    """The whole prompt and right values of every branch, how many segments they share, and their template."""
+    if isinstance(example, ManagerExample):
+        prompts = [(manager_prompt(message, example.shown), values) for message, values in example.turns]
+        return prompts, 3 * len(example.shown), ManagerTemplate(len(example.shown))
+    prompts = [(answer_prompt(question, example.candidates), values) for question, values in example.turns]
+    return prompts, 3 * len(example.candidates), AnswerTemplate(len(example.candidates))
+
+
+def pack(example: ManagerExample | AnswererExample, tokenizer: AgentTokenizer, length: int) -> Row | None:
+    """Pack as many branches as fit into ``length``; None where not even one does."""
+    prompts, shared, template = branches(example)
+    if not prompts:
+        return None
+    prefix = [*tokenizer.encode(USER, True), *tokenizer.prompt(prompts[0][0][:shared])]
+    row = Row(list(prefix), list(range(len(prefix))), [0] * len(prefix), [-1] * len(prefix))
+    for number, (segments, values) in enumerate(prompts, start=1):
+        question = [*tokenizer.prompt(segments[shared:]), *tokenizer.encode(ASSISTANT, True)]
+        output = tokenizer.output(values, template)
+        ids = question + output[:-1]  # the last token is only ever predicted
+        if len(row.ids) + len(ids) > length:
+            break
+        row.ids.extend(ids)
+        row.positions.extend(range(len(prefix), len(prefix) + len(ids)))
+        row.branch.extend([number] * len(ids))
+        row.targets.extend([-1] * (len(question) - 1) + output)
+    return row if row.branch[-1] else None
+
+
+def collate(rows: Sequence[Row], length: int, pad: int) -> Batch:
+    """Pad ``rows`` to ``length``; padding is a branch of its own that nothing looks at."""
+
+    def padded(values: list[int], fill: int) -> list[int]:
+        return values + [fill] * (length - len(values))
+
+    return Batch(
+        torch.tensor([padded(row.ids, pad) for row in rows]),
+        torch.tensor([padded(row.positions, 0) for row in rows]),
+        torch.tensor([padded(row.branch, 10_000) for row in rows]),
+        torch.tensor([padded(row.targets, -1) for row in rows]),
+    )
+
+
+Source = Callable[[], ManagerExample | AnswererExample]
+
+
+def source(role: Role, rng: random.Random, split: Split, entries: int, length: int) -> Source:
+    """A generator of examples with at most ``entries`` entries that about fill ``length``."""
+    if role == "manager":
+        return lambda: manager_example(rng, split, length // 38, entries)
+    return lambda: answerer_example(rng, split, length // 18, rng.choice((entries, rng.randint(1, entries))))
+
+
+def batch(make: Source, tokenizer: AgentTokenizer, rows: int, length: int) -> Batch:
+    """``rows`` packed examples of ``length``."""
+    packed: list[Row] = []
+    while len(packed) < rows:
+        row = pack(make(), tokenizer, length)
+        if row is not None:
+            packed.append(row)
+    return collate(packed, length, tokenizer.pad)

@@ -1,0 +1,112 @@
+"""The bundled agents' tokenizer: byte-level BPE with digits apart, and the template's own words as control tokens.
+
+Trusted text (the template) may become control tokens, untrusted text never can: the two are encoded by two views of
+one tokenizer, as ``memr1_lite.llama`` does it with llama.cpp's.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from memr1_lite.llm import END, MAX_SHOWN, Choice, Forced, OutputTemplate, Segment, ordinal
+from train_ref.world.episodes import answerer_example, manager_example
+from train_ref.world.words import invented
+
+PAD, USER, ASSISTANT = "<|pad|>", "<|user|>", "<|assistant|>"
+CONTROL = [
+    END, PAD, USER, ASSISTANT, *(ordinal(position) for position in range(MAX_SHOWN)),
+    "ADD", "UPDATE", "DELETE", "NOOP", "NONE", "Message:", "Question:",
+]  # fmt: skip
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+# What llama.cpp knows as the pre-tokenizer "qwen2": words with their leading space, single digits, punctuation.
+PRE_TOKENIZER = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def corpus(examples: int, seed: int) -> Iterator[str]:
+    """Training text of the world, and invented names so that every kind of syllable has tokens."""
+    rng = random.Random(seed)
+    for _ in range(examples):
+        example = manager_example(rng, "train", 8, 8)
+        yield from (" " + memory.text for memory in example.shown)
+        yield from (f" {message.speaker}: {message.text}" for message, _ in example.turns)
+        questions = answerer_example(rng, "train", 8, 6)
+        yield from (f" {question}" for question, _ in questions.turns)
+        yield " " + invented(rng, "train")
+
+
+def train(folder: Path, vocab_size: int = 4096, examples: int = 6000, seed: int = 1) -> None:
+    """Train the tokenizer and write ``tokenizer.json`` and ``tokenizer_config.json`` into ``folder``."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PRE_TOKENIZER), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(CONTROL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        min_frequency=3,
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus(examples, seed), trainer)
+    tokenizer.add_special_tokens(CONTROL)
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "Qwen2Tokenizer", "eos_token": END, "pad_token": PAD, "chat_template": CHAT_TEMPLATE,
+        "add_bos_token": False,
+    }  # fmt: skip
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+class AgentTokenizer:
+    """Encodes segments and values, each by itself."""
+
+    def __init__(self, folder: Path) -> None:
+        self._trusted = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+        self._plain = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+        self._plain.encode_special_tokens = True
+        self.vocab_size = self._trusted.get_vocab_size()
+        self.eos = self._trusted.token_to_id(END)
+        self.pad = self._trusted.token_to_id(PAD)
+        self.encode = lru_cache(maxsize=100_000)(self._encode)
+
+    def _encode(self, text: str, trusted: bool) -> tuple[int, ...]:
+        if trusted and text == END:
+            return (self.eos,)
+        tokenizer = self._trusted if trusted else self._plain
+        return tuple(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def prompt(self, segments: Sequence[Segment]) -> list[int]:
+        """Ids of a run of segments."""
+        return [token for segment in segments for token in self.encode(segment.text, segment.trusted)]
+
+    def output(self, values: Sequence[str], template: OutputTemplate) -> list[int]:
+        """Ids that say ``values`` under ``template``, stops included."""
+        ids: list[int] = []
+        for index, value in enumerate(values):
+            step = template.next_step(values[:index])
+            if isinstance(step, Choice | Forced):
+                ids += self.encode(value, True)
+            else:
+                assert step is not None, f"{value!r} follows the end of the template"
+                ids += (*self.encode(value, False), *self.encode(step.stop, True))
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, control tokens included."""
+        return self._trusted.decode(list(ids), skip_special_tokens=False)

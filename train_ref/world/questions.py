@@ -1,0 +1,206 @@
+"""What can be asked about a set of facts, with the right answer and the facts it rests on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from train_ref.world import families as f
+from train_ref.world import words as w
+from train_ref.world.facts import CHILDREN, Fact
+from train_ref.world.language import COUNTS, Person, capital, joined, say
+from train_ref.world.words import Split, part
+
+QuestionKind = Literal["ask", "yesno", "count", "when", "who", "two-hop", "unknown"]
+KINDS: dict[QuestionKind, float] = {"ask": 0.36, "yesno": 0.12, "count": 0.09, "when": 0.11, "who": 0.11, "two-hop": 0.09, "unknown": 0.12}
+
+SAME = {
+    "home": ("Do {A} and {B} live in the same city?", "Do {A} and {B} live in the same place?", "Is the home of {A} in the same city as that of {B}?", "Are {A} and {B} living in the same city?", "Are {A} and {B} based in the same city?"),
+    "job": ("Do {A} and {B} have the same job?", "Do {A} and {B} do the same work?", "Are {A} and {B} in the same profession?", "Is the job of {A} the same as that of {B}?", "Do {A} and {B} work in the same job?"),
+    "diet": ("Do {A} and {B} follow the same diet?", "Are {A} and {B} on the same diet?", "Is the diet of {A} the same as that of {B}?", "Do {A} and {B} eat the same way?", "Do {A} and {B} keep to the same diet?"),
+    "study": ("Do {A} and {B} study the same subject?", "Are {A} and {B} studying the same thing?", "Do {A} and {B} have the same major?", "Is the major of {A} the same as that of {B}?", "Do {A} and {B} study the same?"),
+}  # fmt: skip
+BOTH = {
+    "hobby": ("What do both {A} and {B} enjoy?", "Which hobby do {A} and {B} share?", "What hobby do {A} and {B} have in common?", "What do {A} and {B} both enjoy?", "Which hobby do both {A} and {B} have?"),
+    "likes": ("What do both {A} and {B} like to eat?", "Which food do {A} and {B} both like?", "What food do both {A} and {B} like?", "What do {A} and {B} both like?", "Which food is liked by both {A} and {B}?"),
+    "language": ("Which language do both {A} and {B} speak?", "What language do {A} and {B} have in common?", "Which language do {A} and {B} share?", "What language do both {A} and {B} speak?", "Which language can both {A} and {B} speak?"),
+}  # fmt: skip
+WHICH = {
+    "home": "who lives in {v}", "job": "who works as {av}", "employer": "who works at {v}", "study": "who studies {v}", "allergy": "who is allergic to {v}",
+    "hobby": "who enjoys {v}", "instrument": "who plays the {v}", "car": "who drives a {v}", "condition": "who suffers from {v}", "language": "who speaks {v}",
+}  # fmt: skip
+HOP = {
+    "home": ("Where does the person {who} live?", "In which city does the person {who} live?", "Where is the home of the person {who}?", "Which city does the one {who} live in?", "What city does the person {who} live in?"),
+    "job": ("What is the job of the person {who}?", "What does the person {who} do for a living?", "What does the one {who} work as?", "What job does the person {who} have?", "What is the profession of the person {who}?"),
+    "employer": ("Where does the person {who} work?", "Which company does the person {who} work for?", "Who is the employer of the person {who}?", "At which company is the person {who} employed?", "Which company does the one {who} work for?"),
+    "study": ("What does the person {who} study?", "What is the major of the person {who}?", "What is the one {who} studying?", "Which subject does the person {who} study?", "What subject does the one {who} study?"),
+    "partner": ("Who is the person {who} married to?", "Who is the spouse of the person {who}?", "Who did the person {who} marry?", "Who is the one {who} married to?", "What is the name of the spouse of the person {who}?"),
+}  # fmt: skip
+MORE = ("Who has more {nouns}, {A} or {B}?", "Does {A} or {B} have more {nouns}?", "Which of the two has more {nouns}, {A} or {B}?", "Who owns more {nouns}, {A} or {B}?", "Between {A} and {B}, who has more {nouns}?")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question; ``answer`` is None where nothing known answers it. ``rests_on`` are facts in the given order."""
+
+    text: str
+    answer: str | None
+    rests_on: tuple[Fact, ...]
+    kind: QuestionKind
+
+
+class Asker:
+    """Asks about the facts of one conversation."""
+
+    def __init__(self, rng: random.Random, split: Split, people: Sequence[Person], facts: Sequence[Fact]) -> None:
+        self.rng, self.split = rng, split
+        self.people, self.facts = list(people), list(facts)
+        self.labels = [person.label for person in people]
+
+    def question(self, kind: QuestionKind | None = None, about: Fact | None = None) -> Question | None:
+        """A question of a kind, random if None; None where the facts do not allow one."""
+        if kind is None:
+            kind = self.rng.choices(list(KINDS), list(KINDS.values()))[0]
+        makers: dict[QuestionKind, Callable[[Fact], Question | None]] = {
+            "ask": self._ask, "yesno": self._yesno, "count": self._count, "when": self._when, "who": self._who,
+        }  # fmt: skip
+        if kind == "unknown":
+            return self._unknown()
+        for _ in range(8):
+            if kind == "two-hop":
+                made = self.rng.choice([self._same, self._both, self._hop, self._hop, self._more])()
+            else:
+                fact = about or (self.rng.choice(self.facts) if self.facts else None)
+                made = makers[kind](fact) if fact else None
+            if made:
+                return made
+        return None
+
+    def _phrase(self, phrases: Sequence[str]) -> str:
+        return self.rng.choice(part(phrases, self.split) or list(phrases))
+
+    def _name(self, person: Person) -> str:
+        short = [person.name, f"{person.owner}'s {person.relation}"] if person.relation and person.name else []
+        if short and self.rng.random() < 0.35:
+            name = self.rng.choice(short)
+            if sum(name in label for label in self.labels) == 1:
+                return name
+        return person.label
+
+    def _say(self, phrase: str, fact: Fact, value: str = "", *, timed: bool = True) -> str:
+        slots = fact.slots(value) | ({} if timed else {"when": ""})
+        return capital(say(phrase, self._name(fact.person), "", slots))
+
+    def _rivals(self, fact: Fact) -> list[Fact]:
+        """Other facts of the family about the same person."""
+        same = (fact.person.label, fact.family.name, fact.noun)
+        return [other for other in self.facts if other is not fact and other.key[:3] == same]
+
+    def _ask(self, fact: Fact) -> Question | None:
+        phrase = self._phrase(fact.family.ask)
+        rivals = self._rivals(fact)
+        timed = bool(fact.when.bare) and "{when}" in phrase and (bool(rivals) or self.rng.random() < 0.5)
+        if rivals and (not timed or any(other.when.bare == fact.when.bare for other in rivals)):
+            return None
+        return Question(self._say(phrase, fact, timed=timed), joined(fact.values), (fact,), "ask")
+
+    def _yesno(self, fact: Fact) -> Question | None:
+        phrase = self._phrase(fact.family.yesno)
+        if "v}" not in phrase or self.rng.random() < 0.5:
+            return Question(self._say(phrase, fact, self.rng.choice(fact.values)), "yes", (fact,), "yesno")
+        if fact.family.kind == "event":
+            return None
+        pool = [fact.family] if fact.family.name != "favourite" else []
+        value = self.rng.choice(part(w.FAVOURITES[fact.noun], self.split) or w.FAVOURITES[fact.noun]) if not pool else fact.family.value(self.rng, self.split)
+        if value in fact.values:
+            return None
+        return Question(self._say(phrase, fact, value), "no", (fact,), "yesno")
+
+    def _count(self, fact: Fact) -> Question | None:
+        if not fact.family.count:
+            return None
+        return Question(self._say(self._phrase(fact.family.count), fact), COUNTS[len(fact.values)], (fact,), "count")
+
+    def _when(self, fact: Fact) -> Question | None:
+        if fact.family.kind != "event" or not fact.family.when or not fact.when.bare:
+            return None
+        return Question(self._say(self._phrase(fact.family.when), fact, fact.values[0]), fact.when.bare, (fact,), "when")
+
+    def _who(self, fact: Fact) -> Question | None:
+        value = self.rng.choice(fact.values)
+        holders = [other for other in self.facts if other.family is fact.family and other.noun == fact.noun and value in other.values]
+        if not fact.family.who or len(holders) != 1:
+            return None
+        return Question(self._say(self._phrase(fact.family.who), fact, value), fact.person.label, (fact,), "who")
+
+    def _unknown(self) -> Question | None:
+        known = {fact.key[:3] for fact in self.facts}
+        for _ in range(12):
+            person, family = self.rng.choice(self.people), self.rng.choice(f.FAMILIES)
+            noun = plural = ""
+            if family.name == "pets":
+                noun, plural = self.rng.choice(part(w.SPECIES, self.split)).split(":")
+            elif family.name == "children":
+                noun, plural = self.rng.choice(list(CHILDREN.items()))
+            elif family.name == "favourite":
+                noun = self.rng.choice(list(w.FAVOURITES))
+            if (person.label, family.name, noun) in known:
+                continue
+            value = family.value(self.rng, self.split) or "red"
+            fact = Fact(family, person, (value,), noun, plural)
+            phrases = family.ask if self.rng.random() < 0.6 else (family.yesno or family.ask)
+            return Question(self._say(self._phrase(phrases), fact, value, timed=False), None, (), "unknown")
+        return None
+
+    def _pair(self, names: Sequence[str], noun: bool = False) -> tuple[Fact, Fact] | None:
+        usable = [fact for fact in self.facts if fact.family.name in names]
+        self.rng.shuffle(usable)
+        for one in usable:
+            for other in usable:
+                if other.person.label != one.person.label and other.family is one.family and (not noun or other.noun == one.noun):
+                    return one, other
+        return None
+
+    def _about_two(self, phrase: str, one: Fact, other: Fact) -> str:
+        slots = {"A": self._name(one.person), "B": self._name(other.person), "nouns": one.plural}
+        return capital(say(phrase, "", "", slots))
+
+    def _same(self) -> Question | None:
+        pair = self._pair([self.rng.choice(list(SAME))])
+        if not pair:
+            return None
+        answer = "yes" if pair[0].values == pair[1].values else "no"
+        return Question(self._about_two(self._phrase(SAME[pair[0].family.name]), *pair), answer, pair, "two-hop")
+
+    def _both(self) -> Question | None:
+        pair = self._pair([self.rng.choice(list(BOTH))])
+        if not pair:
+            return None
+        shared = [value for value in pair[0].values if value in pair[1].values]
+        if len(shared) != 1:
+            return None
+        return Question(self._about_two(self._phrase(BOTH[pair[0].family.name]), *pair), shared[0], pair, "two-hop")
+
+    def _more(self) -> Question | None:
+        pair = self._pair(["pets", "children"], noun=True)
+        if not pair or len(pair[0].values) == len(pair[1].values):
+            return None
+        winner = max(pair, key=lambda fact: len(fact.values))
+        return Question(self._about_two(self._phrase(MORE), *pair), winner.person.label, pair, "two-hop")
+
+    def _hop(self) -> Question | None:
+        bridge = self.rng.choice(self.facts) if self.facts else None
+        if not bridge or bridge.family.name not in WHICH:
+            return None
+        value = self.rng.choice(bridge.values)
+        if sum(value in fact.values and fact.family is bridge.family for fact in self.facts) != 1:
+            return None
+        targets = [fact for fact in self.facts if fact.person == bridge.person and fact.family.name in HOP and fact.family is not bridge.family]
+        if not targets:
+            return None
+        target = self.rng.choice(targets)
+        who = say(WHICH[bridge.family.name], "", "", bridge.slots(value))
+        text = capital(say(self._phrase(HOP[target.family.name]), "", "", {"who": who}))
+        return Question(text, joined(target.values), (bridge, target), "two-hop")
