@@ -1,0 +1,278 @@
+"""A GGUF model run by llama.cpp: one model, one context, one lock."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from memr1_lite.errors import ClosedError, ContextOverflowError, InvalidInputError, ModelError, ModelLoadError
+from memr1_lite.llama.chat import render_frame
+from memr1_lite.llama.decoding import Decoding, Logits
+from memr1_lite.llama.gguf_file import check_gguf
+from memr1_lite.llama.library import default_threads, load_library, log
+from memr1_lite.llama.native import BATCH, NativeModel
+from memr1_lite.llama.vocabulary import Vocabulary
+from memr1_lite.llm import Completion, OutputTemplate, Segment
+
+OUTPUT_RESERVE = 256
+"""Tokens of the context kept free for the output. Several long operations may need more; then it is an error."""
+CONTEXT_STEP = 256
+"""llama.cpp rounds contexts to this."""
+LOGITS_BYTES = 64 << 20
+"""At most this much for the logits of one call of :meth:`LlamaModel.logits`."""
+
+
+class LlamaModel:
+    """A :class:`~memr1_lite.llm.LanguageModel`. Calls from several threads wait for each other.
+
+    ``trained_role`` and ``prompt_version`` say what the file was trained for; None for a model of somebody else.
+    """
+
+    name: str
+    trained_role: str | None
+    prompt_version: str | None
+    context: int
+
+    def __init__(self, path: Path, *, context: int, threads: int, exact_cache: bool) -> None:
+        """Open ``path``; :meth:`load` is the way in, it also checks what the file is for."""
+        self._library = library = load_library()
+        self._path = str(path)
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        log.last_error = ""
+        parameters = library.llama_model_default_params()
+        parameters.n_gpu_layers = 0
+        # Repacked weights are a second copy in memory, and on processors with AMX llama.cpp dies evaluating them.
+        parameters.use_extra_bufts = False
+        model = library.llama_model_load_from_file(os.fsencode(path), parameters)
+        if not model:
+            raise ModelLoadError(
+                f"llama.cpp cannot load {self._path!r}: it is damaged or of an unknown kind; get it again."
+                f" llama.cpp said: {log.last_error or 'nothing'}"
+            )
+        self._native = NativeModel(library, model)
+        # Freed also when nobody closes; a native model is megabytes that Python does not count.
+        self._finalizer = weakref.finalize(self, self._native.free)
+        try:
+            self._set_up(context, threads, exact_cache)
+        except BaseException:
+            self._finalizer()
+            raise
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        context: int = 4096,
+        threads: int | None = None,
+        role: str | None = None,
+        prompt_version: str | None = None,
+        expected_sha256: str | None = None,
+        exact_cache: bool = False,
+    ) -> LlamaModel:
+        """Load a GGUF file.
+
+        :param context: tokens for prompt and output; at most what the model was trained on is used
+        :param threads: None means physical cores less one
+        :param role: refuse a file that was trained for another role
+        :param prompt_version: refuse a file that was trained on other prompts
+        :param expected_sha256: refuse a file with another checksum, in hexadecimal
+        :param exact_cache: keep attention's keys and values in 32 bits, not 16: twice the memory, for comparisons
+        :raises ModelLoadError: the file is missing, damaged, or not made for this
+        """
+        path = Path(path)
+        if context < 2 * CONTEXT_STEP:
+            raise InvalidInputError(f"A context of {context} tokens is too small: at least {2 * CONTEXT_STEP}.")
+        if threads is not None and threads < 1:
+            raise InvalidInputError(f"{threads} threads cannot run a model: at least 1, or None.")
+        check_gguf(path, expected_sha256)
+        threads = default_threads() if threads is None else threads
+        model = cls(path, context=context, threads=threads, exact_cache=exact_cache)
+        for what, wanted, found in (
+            ("role", role, model.trained_role),
+            ("prompt version", prompt_version, model.prompt_version),
+        ):
+            if wanted is not None and found is not None and wanted != found:
+                model.close()
+                raise ModelLoadError(
+                    f"{str(path)!r} was trained for the {what} {found!r}, not {wanted!r}: use a file made for it."
+                )
+        return model
+
+    def complete(self, prompt: Sequence[Segment], template: OutputTemplate) -> Completion:
+        """Complete ``prompt`` greedily under ``template``; the same prompt gives the same completion.
+
+        :raises ContextOverflowError: the prompt and the room for its output do not fit; nothing was run
+        :raises MalformedOutputError: free text did not stop in time
+        :raises ModelLoadError: the vocabulary cannot express the template
+        :raises ModelError: llama.cpp failed
+        :raises ClosedError: the model was closed
+        """
+        with self._lock:
+            self._check_usable()
+            ids = self._prompt_ids(prompt)
+            if len(ids) + OUTPUT_RESERVE > self.context:
+                raise ContextOverflowError(len(ids) + OUTPUT_RESERVE, self.context)
+            self._forget()
+            return Decoding(self._vocabulary, self._end, ids, self._last_logits).run(template)
+
+    def tokenize(self, segment: Segment) -> list[int]:
+        """The ids of ``segment`` by itself; user text yields no token that stands for more than its letters."""
+        with self._lock:
+            self._check_usable()
+            return self._vocabulary.tokenize(segment)
+
+    def prompt_ids(self, prompt: Sequence[Segment]) -> list[int]:
+        """The ids that the model reads for ``prompt``, the frame of its chat template included."""
+        with self._lock:
+            self._check_usable()
+            return self._prompt_ids(prompt)
+
+    def count_tokens(self, prompt: Sequence[Segment]) -> int:
+        """How many tokens of the context ``prompt`` takes, the frame included."""
+        return len(self.prompt_ids(prompt))
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text that ``ids`` write; control tokens write none."""
+        with self._lock:
+            self._check_usable()
+            self._check_ids(ids)
+            return self._vocabulary.decode(ids)
+
+    def logits(self, ids: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The logits after each of ``ids``, shape ``(len(ids), n_vocab)``. For checks, not for speed.
+
+        :raises ContextOverflowError: more ids than the context holds
+        """
+        with self._lock:
+            self._check_usable()
+            self._check_ids(ids)
+            self._forget()
+            step = max(1, min(BATCH, LOGITS_BYTES // (4 * self._vocabulary.size)))
+            rows = [self._evaluate(ids[start : start + step], every=True) for start in range(0, len(ids), step)]
+            return np.concatenate(rows) if rows else np.empty((0, self._vocabulary.size), dtype=np.float32)
+
+    def close(self) -> None:
+        """Free the model; twice is fine. Waits for a call that is running."""
+        with self._lock:
+            self._finalizer()
+
+    def __enter__(self) -> LlamaModel:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _set_up(self, context: int, threads: int, exact_cache: bool) -> None:
+        library, model = self._library, self._native.model
+        trained = library.llama_model_n_ctx_train(model) // CONTEXT_STEP * CONTEXT_STEP
+        if trained < 2 * CONTEXT_STEP:
+            raise ModelLoadError(f"{self._path!r} was trained on too short a context to hold a prompt: use another.")
+        if library.llama_model_has_encoder(model) or not library.llama_model_has_decoder(model):
+            raise ModelLoadError(f"{self._path!r} is not a decoder-only language model: use another.")
+        self.name = self._metadata("general.name") or Path(self._path).stem
+        self.trained_role = self._metadata("memr1.role")
+        self.prompt_version = self._metadata("memr1.prompt_version")
+        self._vocabulary = Vocabulary(library, library.llama_model_get_vocab(model))
+        self._set_frame()
+        tokens = min(context // CONTEXT_STEP * CONTEXT_STEP, trained)
+        self._native.open_context(tokens, threads, exact_cache=exact_cache, path=self._path)
+        self.context = int(library.llama_n_ctx(self._native.context))
+        self._used = 0
+
+    def _set_frame(self) -> None:
+        template = self._library.llama_model_chat_template(self._native.model, None)
+        if not template:
+            raise ModelLoadError(f"{self._path!r} has no chat template: use an instruction-tuned model.")
+        vocabulary, text = self._vocabulary, template.decode("utf-8", "replace")
+        bos, eos = (vocabulary.text(token) if token >= 0 else "" for token in (vocabulary.bos, vocabulary.eos))
+        before, after = render_frame(text, bos=bos, eos=eos, path=self._path)
+        self._before = vocabulary.tokenize(Segment(before, trusted=True))
+        self._after = vocabulary.tokenize(Segment(after, trusted=True))
+        if vocabulary.adds_bos and self._before[:1] != [vocabulary.bos]:
+            self._before.insert(0, vocabulary.bos)
+        self._end = _end_of_turn(vocabulary, text)
+        if self._end < 0:
+            raise ModelLoadError(f"{self._path!r} names no end-of-turn token: convert it again.")
+
+    def _metadata(self, key: str) -> str | None:
+        size = 4096
+        buffer = ctypes.create_string_buffer(size)
+        length: int = self._library.llama_model_meta_val_str(self._native.model, key.encode(), buffer, size)
+        return buffer.value.decode("utf-8", "replace") if length >= 0 else None
+
+    def _check_usable(self) -> None:
+        if not self._finalizer.alive:
+            raise ClosedError(f"The model {self._path!r} is closed: load it again.")
+        if os.getpid() != self._process:
+            raise ModelError(
+                f"The model {self._path!r} was loaded before this process was forked: load it in the child,"
+                " or start processes with 'spawn'."
+            )
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        if any(not 0 <= token < self._vocabulary.size for token in ids):
+            raise InvalidInputError(f"A token id is outside the vocabulary of {self._vocabulary.size} tokens.")
+
+    def _prompt_ids(self, prompt: Sequence[Segment]) -> list[int]:
+        inner = (token for segment in prompt for token in self._vocabulary.tokenize(segment))
+        ids = [*self._before, *inner, *self._after]
+        if not ids:
+            raise InvalidInputError("An empty prompt cannot be completed.")
+        return ids
+
+    def _forget(self) -> None:
+        # Only the bookkeeping: overwriting the whole cache with zeros would cost more than a short prompt.
+        self._library.llama_memory_clear(self._library.llama_get_memory(self._native.context), False)
+        self._used = 0
+
+    def _last_logits(self, ids: Sequence[int]) -> Logits:
+        *earlier, final = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+        for chunk in earlier:
+            self._evaluate(chunk)
+        last: Logits = self._evaluate(final, last=True)[0]
+        return last
+
+    def _evaluate(self, ids: Sequence[int], *, every: bool = False, last: bool = False) -> Logits:
+        """Run at most BATCH tokens; logits of every one, of the last one, or none. Copies only for ``every``."""
+        count = len(ids)
+        if self._used + count > self.context:
+            raise ContextOverflowError(self._used + count, self.context)
+        native, size = self._native, self._vocabulary.size
+        native.fill(ids, self._used, every=every, last=last)
+        result: int = self._library.llama_decode(native.context, native.batch)
+        if result != 0:
+            raise ModelError(f"llama.cpp failed on {self._path!r} (llama_decode returned {result}): {log.last_error}")
+        self._used += count
+        if every:
+            return _rows(self._library.llama_get_logits(native.context), count, size).copy()
+        if last:
+            return _rows(self._library.llama_get_logits_ith(native.context, -1), 1, size)
+        return np.empty((0, size), dtype=np.float32)
+
+
+def _end_of_turn(vocabulary: Vocabulary, template: str) -> int:
+    """The end token that the chat template writes after a turn; the vocabulary's own where it writes none by name."""
+    named = [
+        token
+        for token, text in vocabulary.special_texts.items()
+        if text and text in template and vocabulary.is_end(token)
+    ]
+    return vocabulary.eos if not named or vocabulary.eos in named else named[0]
+
+
+def _rows(pointer: Any, count: int, size: int) -> Logits:  # noqa: ANN401 - ctypes
+    rows: Logits = np.ctypeslib.as_array(pointer, shape=(count, size))
+    return rows

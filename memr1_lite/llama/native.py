@@ -1,0 +1,71 @@
+"""The native objects of one model, and the one place that frees them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from memr1_lite.errors import ModelLoadError
+from memr1_lite.llama.library import log
+
+BATCH = 512
+"""Tokens evaluated at a time; more in one call would end the process."""
+
+
+class NativeModel:
+    """A llama.cpp model with its context and its batch. Not guarded: its owner has the lock."""
+
+    def __init__(self, library: Any, model: Any) -> None:  # noqa: ANN401 - ctypes
+        self.library = library
+        self.model = model
+        self.context: Any = None
+        self.batch: Any = None
+        self._process = os.getpid()
+
+    def open_context(self, context: int, threads: int, *, exact_cache: bool, path: str) -> None:
+        """Make the context and a batch of BATCH tokens, all of sequence 0."""
+        parameters = self.library.llama_context_default_params()
+        parameters.n_ctx = context
+        parameters.n_batch = parameters.n_ubatch = BATCH
+        parameters.n_seq_max = 1
+        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.no_perf = True
+        if exact_cache:
+            parameters.type_k = parameters.type_v = self.library.GGML_TYPE_F32
+            parameters.flash_attn_type = self.library.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self.context = self.library.llama_init_from_model(self.model, parameters)
+        if not self.context:
+            raise ModelLoadError(
+                f"llama.cpp cannot make a context of {context} tokens for {path!r}: ask for a smaller one."
+                f" llama.cpp said: {log.last_error or 'nothing'}"
+            )
+        self.batch = self.library.llama_batch_init(BATCH, 0, 1)
+        self._tokens, self._positions, self._wanted, counts = (
+            np.ctypeslib.as_array(field, shape=(BATCH,))
+            for field in (self.batch.token, self.batch.pos, self.batch.logits, self.batch.n_seq_id)
+        )
+        counts[:] = 1
+        for index in range(BATCH):
+            self.batch.seq_id[index][0] = 0
+
+    def fill(self, ids: Sequence[int], position: int, *, every: bool, last: bool) -> None:
+        """Put ``ids`` into the batch, the first of them at ``position``."""
+        count = len(ids)
+        self.batch.n_tokens = count
+        self._tokens[:count] = ids
+        self._positions[:count] = np.arange(position, position + count)
+        self._wanted[:count] = every
+        self._wanted[count - 1] = every or last
+
+    def free(self) -> None:
+        """Free everything, once. In a forked child nothing is touched: the threads behind it do not exist there."""
+        if os.getpid() != self._process:
+            return
+        if self.batch is not None:
+            self.library.llama_batch_free(self.batch)
+        if self.context:
+            self.library.llama_free(self.context)
+        self.library.llama_model_free(self.model)
