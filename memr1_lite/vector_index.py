@@ -1,0 +1,317 @@
+"""Nearest vectors by id: exact while they are few, an HNSW graph above (hnswlib, Malkov and Yashunin 2016).
+
+The index is a cache of the store: its ids are row ids, its ``position`` is the place in the store's log that it
+stands for, and whatever is missing, stale or damaged is built anew. This is the only module that imports hnswlib.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import ValidationError
+
+from memr1_lite.errors import VectorIndexError
+from memr1_lite.exact_vectors import ExactVectors, Ids, Matrix, best
+from memr1_lite.records import Record
+
+if TYPE_CHECKING:
+    import hnswlib
+
+NEIGHBOURS = 16
+EF_CONSTRUCTION = 200
+EF_SEARCH = 128
+"""Breadth of a search; 128 keeps recall@10 above 0.98 where the vectors are not adversarial."""
+FIRST_CAPACITY = 1_024
+FORMAT = 1
+
+
+class _Header(Record):
+    """What stands beside a saved graph. ``digest`` covers the graph's file and every other field here."""
+
+    format: int
+    dimension: int
+    embedder: str
+    count: int
+    position: int
+    removed: tuple[int, ...]
+    digest: str = ""
+
+
+class _Graph:
+    """Vectors in an hnswlib graph, with our own account of what is alive: hnswlib counts the removed as well."""
+
+    def __init__(self, graph: hnswlib.Index, live: set[int], removed: set[int]) -> None:
+        self._graph = graph
+        self._live = live
+        self.removed = removed
+        graph.set_ef(EF_SEARCH)  # not saved with the graph
+
+    @classmethod
+    def empty(cls, dimension: int, capacity: int) -> _Graph:
+        import hnswlib
+
+        graph = hnswlib.Index(space="ip", dim=dimension)
+        graph.init_index(
+            max_elements=max(capacity, FIRST_CAPACITY),
+            M=NEIGHBOURS,
+            ef_construction=EF_CONSTRUCTION,
+            random_seed=100,
+            allow_replace_deleted=False,  # True makes adding a removed id an error
+        )
+        return cls(graph, set(), set())
+
+    @classmethod
+    def read(cls, path: Path, header: _Header) -> _Graph | None:
+        """The graph of ``path``, None where it is not what ``header`` says. The digest has been checked already."""
+        import hnswlib
+
+        graph = hnswlib.Index(space="ip", dim=header.dimension)
+        try:
+            graph.load_index(str(path))
+        except RuntimeError:
+            return None
+        labels, removed = set(map(int, graph.get_ids_list())), set(header.removed)
+        live = labels - removed
+        return cls(graph, live, removed) if removed <= labels and len(live) == header.count else None
+
+    @property
+    def ids(self) -> Collection[int]:
+        return self._live
+
+    def add(self, ids: Ids, matrix: Matrix) -> None:
+        capacity = self._graph.get_max_elements()
+        needed = self._graph.get_current_count() + len(ids)
+        if needed > capacity:  # beforehand: a full graph takes part of a batch and then raises
+            self._graph.resize_index(max(needed, 2 * capacity))
+        known = np.fromiter((item in self._live or item in self.removed for item in ids.tolist()), bool, len(ids))
+        for chosen, threads in ((known, 1), (~known, -1)):  # replacing is not safe on several threads
+            if chosen.any():
+                self._graph.add_items(matrix[chosen], ids[chosen], num_threads=threads)
+        self._live.update(ids.tolist())
+        self.removed.difference_update(ids.tolist())
+
+    def remove(self, ids: Iterable[int]) -> None:
+        for item in self._live.intersection(ids):
+            self._graph.mark_deleted(item)
+            self._live.remove(item)
+            self.removed.add(item)
+
+    def search(self, vector: Matrix, k: int) -> list[tuple[int, float]]:
+        everything = self._graph.get_current_count()
+        for breadth in (max(EF_SEARCH, 2 * k), max(10 * EF_SEARCH, 20 * k)):
+            self._graph.set_ef(min(breadth, max(everything, k)))
+            try:
+                labels, distances = self._graph.knn_query(vector[None, :], k=k, num_threads=1)
+            except RuntimeError:  # too many removed ones on the way: fewer than k were reached
+                continue
+            return best(labels[0].astype(np.int64), 1.0 - distances[0], k)
+        ids, matrix = self.items()
+        return best(ids, matrix @ vector, k)
+
+    def items(self) -> tuple[Ids, Matrix]:
+        ids = np.array(sorted(self._live), dtype=np.int64)
+        return ids, np.asarray(self._graph.get_items(ids), dtype=np.float32).reshape(len(ids), -1)
+
+    def write(self, path: Path) -> None:
+        self._graph.save_index(str(path))
+        if path.stat().st_size != self._graph.index_file_size():  # hnswlib does not notice a full disk
+            raise OSError(f"{path} was not written completely")
+
+
+class VectorIndex:
+    """The vectors of one kind of row, searchable by cosine. Safe to use from several threads.
+
+    :param path: where :meth:`save` writes the graph, with a header beside it; None keeps everything in memory
+    :param dimension: length of every vector
+    :param exact_below: up to this many vectors are searched exactly, and not saved: they are read back quickly
+    :param embedder: name of what made the vectors; a saved index of another one is not loaded
+    """
+
+    def __init__(self, path: Path | None, dimension: int, *, exact_below: int, embedder: str = "") -> None:
+        self._path = path
+        self._dimension = dimension
+        self._exact_below = exact_below
+        self._embedder = embedder
+        self._lock = threading.RLock()
+        self._vectors: ExactVectors | _Graph = ExactVectors(dimension)
+        self._position = 0
+        self._changed = False
+
+    @property
+    def position(self) -> int:
+        """The place in the store's log that the index stands for; 0 is an empty index."""
+        return self._position
+
+    def __len__(self) -> int:
+        return len(self._vectors.ids)
+
+    def ids(self) -> list[int]:
+        """The ids that can be found, ascending."""
+        with self._lock:
+            return sorted(self._vectors.ids)
+
+    def catch_up(self, position: int, touched: Sequence[int], vectors: tuple[Ids, Matrix]) -> None:
+        """Take over the present state of the ``touched`` ids: with a vector they are put, without one removed.
+
+        :param vectors: ids, shape ``(n,)``, and their vectors, shape ``(n, dimension)``
+        :raises VectorIndexError: a vector of another dimension or not finite; nothing was changed then
+        """
+        ids, matrix = self._checked(*vectors)
+        with self._lock:
+            self._vectors.remove(set(touched).difference(ids.tolist()))
+            self._put(ids, matrix)
+            self._choose()
+            # A position alone is not worth a new file: coming from the old one costs a look at the log.
+            self._changed = self._changed or len(touched) > 0 or len(ids) > 0
+            self._position = position
+
+    def rebuild(self, position: int, ids: Ids, matrix: Matrix) -> None:
+        """Forget everything, then hold these vectors. No trace of a removed vector is left, unlike after removal.
+
+        :raises VectorIndexError: a vector of another dimension or not finite; nothing was changed then
+        """
+        ids, matrix = self._checked(ids, matrix)
+        with self._lock:
+            self._vectors = ExactVectors(self._dimension)
+            self._put(ids, matrix)
+            self._changed, self._position = True, position
+
+    def search(self, vector: Matrix, k: int) -> list[tuple[int, float]]:
+        """Return up to ``k`` pairs of id and cosine, best first, ties by id.
+
+        :raises VectorIndexError: ``vector`` has another dimension or is not finite
+        """
+        query = self._checked(np.zeros(1, dtype=np.int64), np.asarray(vector, dtype=np.float32)[None])[1][0]
+        with self._lock:
+            k = min(k, len(self))  # hnswlib raises when asked for more than it has
+            return self._vectors.search(query, k) if k > 0 else []
+
+    def save(self) -> None:
+        """Write the graph, then the header that vouches for it. Few vectors leave no file, and remove an old one.
+
+        :raises VectorIndexError: it could not be written; the store is none the worse for it
+        """
+        with self._lock:
+            if self._path is None or not self._changed:
+                return
+            try:
+                self._write(self._path)
+            except (OSError, RuntimeError) as error:
+                raise VectorIndexError(
+                    f"The index {str(self._path)!r} could not be written ({error}). It is only a cache of the bank: "
+                    "make room or fix the permissions, and it will be built anew."
+                ) from error
+            self._changed = False
+
+    def load(self) -> bool:
+        """Read what :meth:`save` wrote; False, and the index as it was, where that cannot be used as it is."""
+        with self._lock:
+            if self._path is None:
+                return False
+            header = _read_header(self._path)
+            made_here = (FORMAT, self._dimension, self._embedder)
+            if header is None or (header.format, header.dimension, header.embedder) != made_here:
+                return False
+            graph = _Graph.read(self._path, header)
+            if graph is None:
+                return False
+            self._vectors, self._position, self._changed = graph, header.position, False
+            return True
+
+    def _checked(self, ids: Ids, matrix: Matrix) -> tuple[Ids, Matrix]:
+        """Unit vectors in the layout that hnswlib reads without a check: a wrong length there is a crash."""
+        ids, matrix = np.asarray(ids, dtype=np.int64), np.ascontiguousarray(matrix, dtype=np.float32)
+        if matrix.ndim != 2 or matrix.shape != (len(ids), self._dimension):
+            raise VectorIndexError(
+                f"{len(ids)} vectors of dimension {self._dimension} were expected, not an array of shape "
+                f"{matrix.shape}: use the embedder that the index was made for."
+            )
+        if not np.isfinite(matrix).all():
+            raise VectorIndexError("A vector holds NaN or infinity: the embedder is at fault.")
+        lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
+        return ids, matrix / np.maximum(lengths, np.float32(1e-12))
+
+    def _put(self, ids: Ids, matrix: Matrix) -> None:
+        last = {item: row for row, item in enumerate(ids.tolist())}  # of an id given twice, the last counts
+        if len(last) < len(ids):
+            rows = list(last.values())
+            ids, matrix = ids[rows], matrix[rows]
+        if isinstance(self._vectors, ExactVectors) and len(last.keys() | set(self._vectors.ids)) > self._exact_below:
+            held, self._vectors = self._vectors.items(), _Graph.empty(self._dimension, 2 * (len(self) + len(ids)))
+            self._vectors.add(*held)
+        self._vectors.add(ids, matrix)
+
+    def _choose(self) -> None:
+        """Leave a graph that became small or is mostly made of removed vectors."""
+        if not isinstance(self._vectors, _Graph):
+            return
+        live = len(self._vectors.ids)
+        # At half the limit, so that a bank at the limit does not go back and forth.
+        if live <= self._exact_below // 2 or len(self._vectors.removed) > max(live, FIRST_CAPACITY):
+            self.rebuild(self._position, *(self._vectors.items() if live else ExactVectors(self._dimension).items()))
+
+    def _write(self, path: Path) -> None:
+        if isinstance(self._vectors, ExactVectors):
+            for old in (_header_path(path), path):
+                old.unlink(missing_ok=True)
+            return
+        unfinished = path.with_name(path.name + ".tmp")
+        try:
+            unfinished.touch(mode=0o600)  # vectors tell about texts: no more readable than the bank
+            self._vectors.write(unfinished)
+            header = _Header(
+                format=FORMAT,
+                dimension=self._dimension,
+                embedder=self._embedder,
+                count=len(self._vectors.ids),
+                position=self._position,
+                removed=tuple(sorted(self._vectors.removed)),
+            )
+            header = header.model_copy(update={"digest": _digest(unfinished, header)})
+            _replace(unfinished, path)
+            unfinished.touch(mode=0o600)
+            unfinished.write_text(header.model_dump_json(), encoding="utf-8")
+            _replace(unfinished, _header_path(path))
+        finally:
+            unfinished.unlink(missing_ok=True)
+
+
+def _header_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _read_header(path: Path) -> _Header | None:
+    """The header of the graph at ``path``, None where the two do not belong together or either is damaged."""
+    try:
+        header = _Header.model_validate_json(_header_path(path).read_bytes())
+        return header if _digest(path, header) == header.digest else None
+    except (OSError, ValidationError):
+        return None
+
+
+def _digest(path: Path, header: _Header) -> str:
+    digest = hashlib.blake2b(json.dumps(header.model_dump(exclude={"digest"}), sort_keys=True).encode(), digest_size=32)
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _replace(unfinished: Path, path: Path) -> None:
+    """Rename, with the bytes on the disk before the name is."""
+    with unfinished.open("rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+    if os.name == "posix":
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
