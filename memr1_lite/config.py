@@ -23,15 +23,15 @@ class BankConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    similar: int = Field(8, ge=1, le=MAX_SHOWN)
+    similar: int = Field(default=8, ge=1, le=MAX_SHOWN)
     """Memories shown to the Memory Manager. The paper shows five per fact; eight keeps the right one in view."""
-    candidates: int = Field(60, ge=1, le=MAX_SHOWN)
+    candidates: int = Field(default=60, ge=1, le=MAX_SHOWN)
     """Candidates shown to the Answer Agent, as in the paper."""
-    max_message_chars: int = Field(8_000, ge=1)
+    max_message_chars: int = Field(default=8_000, ge=1)
     """A longer message is refused before anything is written: it is a document, not something said."""
-    decide_again: int = Field(3, ge=0)
+    decide_again: int = Field(default=3, ge=0)
     """How often a decision is made anew because a memory changed while the model thought."""
-    exact_below: int = Field(5_000, ge=0)
-    """Vectors searched exactly (numpy) up to this many; hnswlib above. Exact search of 5,000 costs under a millisecond."""
-    threads: int | None = Field(None, ge=1)
+    exact_below: int = Field(default=5_000, ge=0)
+    """Up to this many vectors are searched exactly; hnswlib above. Exact search of 5,000 takes under a millisecond."""
+    threads: int | None = Field(default=None, ge=1)
     """Threads for llama.cpp; None means physical cores less one. All cores make it slower when anything else runs."""

@@ -1,0 +1,41 @@
+# make demo   a new environment, the core package, and the demonstration
+# make test   a new environment with everything, and all tests
+# make check  the same environment: lint, formatting, types, and the tests of the documents
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# No image support is used, and hnswlib must also run on the machine that the cached wheel is copied to.
+export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
+export HNSWLIB_NO_NATIVE ?= 1
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+
+.PHONY: demo test check clean
+
+demo: $(VENV)/.installed-core
+	$(BIN)/memr1 demo
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_layers.py tests/test_package.py tests/test_examples.py
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-core: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing. The first time, pip is compiling llama.cpp once, about 10 minutes on two cores; later its cache is used."
+	$(BIN)/python -m pip install --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing. The first time, pip is compiling llama.cpp once, about 10 minutes on two cores; later its cache is used."
+	$(BIN)/python -m pip install --editable '.[train,convert,dev]'
+	touch $@ $(VENV)/.installed-core

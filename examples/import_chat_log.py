@@ -1,0 +1,23 @@
+"""Keep a chat log without any model, and search it. Usage: import_chat_log.py chat.jsonl "a query" [chat.db]"""
+
+from __future__ import annotations
+
+import sys
+
+from memr1_lite import MemoryBank
+from memr1_lite.conversations import read_jsonl
+
+
+def main(file: str, query: str, path: str = ":memory:") -> None:
+    """Keep every turn of ``file`` and show what is found for ``query``."""
+    with MemoryBank.open(path) as bank:
+        for turn in read_jsonl(file):
+            bank.record(turn.text, speaker=turn.speaker, at=turn.at, source_id=turn.source_id)
+        # bank.remember_pending() would now let the Memory Manager decide about each of them.
+        print(f"{len(bank.pending())} turns are kept and wait for a decision")
+        for found in bank.search(query, k=3):
+            print(f"{found.speaker}: {found.text}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,298 @@
+"""The memory bank: what happens to a message and to a question. The only file that knows every room."""
+
+from __future__ import annotations
+
+import builtins
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import date, datetime
+from pathlib import Path
+from typing import Protocol
+
+from memr1_lite.answer_agent import UNKNOWN
+from memr1_lite.config import Agents, BankConfig
+from memr1_lite.dates import as_datetime
+from memr1_lite.decision_flow import DecisionFlow, Manager
+from memr1_lite.embedders import LexicalEmbedder
+from memr1_lite.errors import ClosedError, InvalidInputError, ModelError, ModelLoadError, VectorIndexError
+from memr1_lite.file_agents import FileAgents
+from memr1_lite.gate import check_line, check_text
+from memr1_lite.llm import Embedder
+from memr1_lite.records import Answer, Candidate, Change, Memory, Message, Reply, Timings
+from memr1_lite.retriever import Retriever
+from memr1_lite.store import Stats, Store
+from memr1_lite.vector_index import VectorIndex
+
+IN_MEMORY = ":memory:"
+MAX_SPEAKER_CHARS = 80
+MAX_SOURCE_ID_CHARS = 1_000
+
+
+class Answerer(Protocol):
+    """What the bank asks of an Answer Agent; :class:`~memr1_lite.answer_agent.AnswerAgent` is one."""
+
+    def answer(self, question: str, candidates: builtins.list[Candidate]) -> Reply:
+        """Answer ``question`` from ``candidates``."""
+
+
+class MemoryBank:
+    """Long-term memory in one SQLite file, kept by a Memory Manager and read by an Answer Agent.
+
+    :meth:`open` is the way in; the constructor takes the collaborators themselves. Any number of threads may use one
+    bank: models serialise their calls, and no lock or transaction is held while one thinks.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        retriever: Retriever,
+        embedder: Embedder,
+        memory_manager: Manager,
+        answer_agent: Answerer,
+        config: BankConfig | None = None,
+        on_close: Callable[[], None] | None = None,
+    ) -> None:
+        self._store = store
+        self._retriever = retriever
+        self._answerer = answer_agent
+        self._config = config or BankConfig()
+        self._flow = DecisionFlow(store, retriever, embedder, memory_manager, self._config)
+        self._on_close = on_close
+        self._closed = False
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        agents: Agents | None = None,
+        embedder: Embedder | None = None,
+        config: BankConfig | None = None,
+        memory_manager: Manager | None = None,
+        answer_agent: Answerer | None = None,
+    ) -> MemoryBank:
+        """Open the bank at ``path``, or make a new one; ``":memory:"`` keeps nothing.
+
+        Models are loaded when they are first needed: :meth:`search` never needs one.
+
+        :param agents: the GGUF files that think; the bundled ones where none is named
+        :param embedder: makes the vectors; a bank stays with the one it was made with
+        :param memory_manager: used instead of a GGUF file; stays the caller's to close
+        :param answer_agent: likewise
+        :raises NotABankError: the file is something else, and was not touched
+        :raises SchemaTooNewError: the file was written by a newer version
+        :raises EmbedderMismatchError: the bank's vectors were made by another embedder
+        """
+        config = config or BankConfig()
+        embedder = embedder or LexicalEmbedder()
+        new = not Path(path).exists()
+        store = Store.open(path, embedder=embedder.name, dimension=embedder.dimension)
+        try:
+            retriever = _retriever(store, embedder, path, config, new)
+        except VectorIndexError:
+            store.close()
+            raise
+        files = FileAgents(agents or Agents(), config.threads)
+        return cls(
+            store,
+            retriever,
+            embedder,
+            memory_manager or files,
+            answer_agent or files,
+            config,
+            on_close=files.close,
+        )
+
+    def __enter__(self) -> MemoryBank:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Save the vector index and close the file and the models; twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        with ExitStack() as steps:  # last in, first out, and none left out where another fails
+            steps.callback(self._store.close)
+            steps.callback(self._retriever.save)
+            if self._on_close is not None:
+                steps.callback(self._on_close)
+
+    # What is said
+
+    def remember(
+        self,
+        text: str,
+        *,
+        speaker: str = "user",
+        at: str | date | datetime | None = None,
+        source_id: str | None = None,
+    ) -> Change:
+        """Keep what ``speaker`` said, and let the Memory Manager decide what it means for the memories.
+
+        The turn itself is written first: where a model fails, the turn stays, is found by :meth:`search`, and
+        :meth:`remember_pending` decides about it later.
+
+        :param at: when it was said, on the speaker's own clock: a datetime, a date or ISO 8601 text
+        :param source_id: the caller's own id of the turn; the same one again decides nothing twice
+        :raises InvalidInputError: before anything is written
+        :raises ModelError: the turn is kept, and no decision about it
+        """
+        return self._flow.decide(self.record(text, speaker=speaker, at=at, source_id=source_id))
+
+    def record(
+        self,
+        text: str,
+        *,
+        speaker: str = "user",
+        at: str | date | datetime | None = None,
+        source_id: str | None = None,
+    ) -> Message:
+        """Keep what ``speaker`` said without deciding about it: :meth:`remember_pending` does so later.
+
+        :raises InvalidInputError: before anything is written
+        """
+        store = self._open_store()
+        check_text(text, "text", self._config.max_message_chars)
+        check_line(speaker, "speaker", limit=MAX_SPEAKER_CHARS)
+        if source_id is not None:
+            check_line(source_id, "source_id", limit=MAX_SOURCE_ID_CHARS)
+        message = store.record(speaker, text, as_datetime(at), source_id)
+        if (message.speaker, message.text) != (speaker, text):
+            raise InvalidInputError(f"source_id={source_id!r} already stands for another turn: {message.text!r}.")
+        return message
+
+    def remember_pending(self) -> builtins.list[Change]:
+        """Decide about every turn that is still pending, oldest first.
+
+        A turn that the model cannot decide about stays pending and the rest go on; the first such failure is raised
+        at the end.
+
+        :raises ModelError: some turns are still pending
+        """
+        changes: builtins.list[Change] = []
+        first: ModelError | None = None
+        for message in self.pending():
+            try:
+                changes.append(self._flow.decide(message))
+            except (ModelLoadError, ClosedError):
+                raise
+            except ModelError as error:
+                first = first or error
+        if first is not None:
+            raise first
+        return changes
+
+    def forget(self, memory_id: int, *, purge: bool = False) -> Change | None:
+        """Delete a memory. It stays in the history and can be undone, unless ``purge`` erases it everywhere.
+
+        Purged are the memory, all its versions, and the turns it was written from; nothing brings them back.
+
+        :raises MemoryNotFoundError: no such memory
+        """
+        change = self._open_store().forget(memory_id, purge=purge)
+        if purge:
+            self._retriever.rebuild()
+        return change
+
+    def undo(self, change: Change | int) -> Change:
+        """Take one change back, whoever made it; undoing the result is redoing.
+
+        :raises ChangeNotFoundError: no such change
+        :raises UndoConflictError: later changes touched the same memories
+        """
+        return self._open_store().undo(change.id if isinstance(change, Change) else change)
+
+    # What is asked
+
+    def ask(self, question: str, *, k: int | None = None) -> Answer:
+        """Answer ``question`` from the memories and turns most likely to matter, naming those it rests on.
+
+        Where nothing is found, the answer is an honest "I don't know", and no model runs.
+
+        :param k: candidates shown to the agent, instead of ``config.candidates``
+        :raises ContextOverflowError: they do not fit into the model's context: ask with a smaller ``k``
+        :raises ModelError: the model could not answer
+        """
+        started = time.perf_counter()
+        candidates = self.search(question, self._config.candidates if k is None else k)
+        found = time.perf_counter()
+        reply = self._answerer.answer(question, candidates) if candidates else Reply(text=UNKNOWN, known=False)
+        return Answer(
+            text=reply.text,
+            known=reply.known,
+            cited=tuple(candidates[position] for position in reply.cited),
+            candidates=tuple(candidates),
+            timings=Timings(retrieve=found - started, think=time.perf_counter() - found),
+            confidence=reply.confidence,
+            model=reply.model,
+        )
+
+    def search(self, query: str, k: int = 10) -> builtins.list[Candidate]:
+        """The memories, and turns that no memory covers, most like ``query``, best first; needs no model.
+
+        :raises InvalidInputError: a blank query or a ``k`` below 1
+        """
+        self._open_store()
+        check_text(query, "query", self._config.max_message_chars)
+        if k < 1:
+            raise InvalidInputError(f"k={k} is too few: ask for at least 1.")
+        return self._retriever.candidates(query, k)
+
+    # What is there
+
+    def get(self, memory_id: int) -> Memory:
+        """One memory.
+
+        :raises MemoryNotFoundError: no live memory has this id
+        """
+        return self._open_store().memory(memory_id)
+
+    def history(self, memory_id: int | None = None) -> builtins.list[Change]:
+        """All changes, oldest first; of one memory only, also a deleted one, where ``memory_id`` is given.
+
+        :raises MemoryNotFoundError: no memory ever had this id
+        """
+        return self._open_store().history(memory_id)
+
+    def pending(self) -> builtins.list[Message]:
+        """The turns that no decision has been made about yet, oldest first."""
+        return self._open_store().messages(state="pending")
+
+    def stats(self) -> Stats:
+        """How much is in the bank."""
+        return self._open_store().stats()
+
+    def list(self, limit: int | None = None, offset: int = 0) -> builtins.list[Memory]:
+        """The memories, oldest first.
+
+        :raises InvalidInputError: a negative number
+        """
+        if offset < 0 or (limit is not None and limit < 0):
+            raise InvalidInputError(f"limit={limit} and offset={offset} must not be negative.")
+        return self._open_store().memories(limit=limit, offset=offset)
+
+    def _open_store(self) -> Store:
+        if self._closed:
+            raise ClosedError("This bank was closed: open it again with MemoryBank.open().")
+        return self._store
+
+
+def _retriever(store: Store, embedder: Embedder, path: str | Path, config: BankConfig, new: bool) -> Retriever:
+    """The retriever over ``store``, with its indexes kept beside the database."""
+    memories, turns = (
+        VectorIndex(
+            None if str(path) == IN_MEMORY else Path(f"{path}.{rows}.hnsw"),
+            embedder.dimension,
+            exact_below=config.exact_below,
+            embedder=embedder.name,
+        )
+        for rows in ("memories", "turns")
+    )
+    retriever = Retriever(store, embedder, memories, turns)
+    if new:  # indexes of a bank of the same name that was deleted would be taken for its own
+        retriever.rebuild()
+    return retriever

@@ -1,0 +1,110 @@
+"""What becomes of a recorded turn: the gate, the similar memories, the Manager's decision, one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from memr1_lite.config import BankConfig
+from memr1_lite.embedders import keywords
+from memr1_lite.errors import MemoryNotFoundError, StaleDecisionError
+from memr1_lite.gate import is_chit_chat, says_the_same
+from memr1_lite.llm import Embedder
+from memr1_lite.records import Add, Change, Decision, Memory, Message, Noop, Update
+from memr1_lite.retriever import Retriever, spoken
+from memr1_lite.store import Store
+
+EARLIER_TURNS = 20
+"""Turns looked at for an exact duplicate: the best keyword matches, among which the same words stand first."""
+
+
+class Manager(Protocol):
+    """What the bank asks of a Memory Manager; :class:`~memr1_lite.memory_manager.MemoryManager` is one."""
+
+    def decide(self, message: Message, similar: Sequence[Memory]) -> Decision:
+        """Choose the operations for ``message``."""
+
+
+class DecisionFlow:
+    """Brings a turn to its change. No lock and no transaction is held while the Manager thinks."""
+
+    def __init__(
+        self, store: Store, retriever: Retriever, embedder: Embedder, manager: Manager, config: BankConfig
+    ) -> None:
+        self._store = store
+        self._retriever = retriever
+        self._embedder = embedder
+        self._manager = manager
+        self._config = config
+
+    def decide(self, message: Message) -> Change:
+        """The change that ``message`` brings about, or has brought about."""
+        change = self._decided(message)
+        if change is None and self._gated(message):
+            nothing = Decision(operations=(Noop(op="NOOP"),))
+            return self._apply(message, nothing, "gate", turn_vector=None)
+        again = 0
+        while change is None:
+            similar = self._retriever.similar(message.text, message.speaker, self._config.similar)
+            decision = self._manager.decide(message, similar)
+            try:
+                change = self._apply(message, decision, "manager", self._embed(spoken(message.speaker, message.text)))
+            except (StaleDecisionError, MemoryNotFoundError):
+                again += 1
+                if again > self._config.decide_again:
+                    raise
+        return change
+
+    def _apply(
+        self,
+        message: Message,
+        decision: Decision,
+        reason: Literal["manager", "gate"],
+        turn_vector: npt.NDArray[np.float32] | None,
+    ) -> Change:
+        texts = [operation.text for operation in decision.operations if isinstance(operation, Add | Update)]
+        return self._store.apply(
+            decision.operations,
+            message_id=message.id,
+            reason=reason,
+            vectors={text: self._embed(text) for text in texts},
+            turn_vector=turn_vector,
+            model=decision.model,
+            confidence=decision.confidence,
+        )
+
+    def _decided(self, message: Message) -> Change | None:
+        return self._store.change_of_message(message.id)
+
+    def _gated(self, message: Message) -> bool:
+        """Whether ``message`` is chit-chat, or repeats an earlier turn all of whose effects still stand."""
+        if is_chit_chat(message.text):
+            return True
+        ids = self._store.keyword_search("turn", keywords(message.text), EARLIER_TURNS)
+        return any(
+            earlier.speaker == message.speaker
+            and earlier.id < message.id
+            and says_the_same(message.text, message.at, earlier.text, earlier.at)
+            and self._stands(earlier)
+            for earlier in self._store.fetch_messages(ids).values()
+        )
+
+    def _stands(self, message: Message) -> bool:
+        """Whether what the Manager wrote because of ``message`` is still what the memories say."""
+        change = self._decided(message)
+        if change is None:
+            return False
+        # A NOOP depended on what was known then, and a deletion on what was there: neither says that it holds now.
+        written = {operation.memory_id: operation.new_text for operation in change.operations}
+        live = self._store.fetch_memories([memory_id for memory_id in written if memory_id is not None])
+        return all(
+            memory_id is not None and memory_id in live and live[memory_id].text == text
+            for memory_id, text in written.items()
+        )
+
+    def _embed(self, text: str) -> npt.NDArray[np.float32]:
+        vector: npt.NDArray[np.float32] = self._embedder.embed([text])[0]
+        return vector

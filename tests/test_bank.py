@@ -1,0 +1,453 @@
+"""MemoryBank: its promises to the caller, on a real store and a scripted model."""
+
+from __future__ import annotations
+
+import threading
+from datetime import date, datetime
+
+import pytest
+
+from memr1_lite.answer_agent import UNKNOWN, AnswerAgent
+from memr1_lite.bank import MemoryBank
+from memr1_lite.config import Agents, BankConfig
+from memr1_lite.embedders import LexicalEmbedder
+from memr1_lite.errors import (
+    ClosedError,
+    ContextOverflowError,
+    EmbedderMismatchError,
+    InvalidInputError,
+    MalformedOutputError,
+    MemoryNotFoundError,
+    ModelError,
+    ModelLoadError,
+    NotABankError,
+    StaleDecisionError,
+    UndoConflictError,
+)
+from memr1_lite.llm import END
+from memr1_lite.memory_manager import MemoryManager
+from memr1_lite.records import Add, Decision, Update
+from memr1_lite.testing import HashEmbedder, ScriptedModel
+
+BUDDY = ("ADD", " Andrew has a dog named Buddy.", END)
+BOTH = ("UPDATE", "[1]", " Andrew has two dogs, Buddy and Scout.", END)
+NOOP = ("NOOP",)
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Open the bank of this test, with a Manager and an Answer Agent that say these things."""
+    banks = []
+
+    def open_bank(*decisions, answers=(), path=tmp_path / "bank.db", **arguments):
+        model, reader = ScriptedModel(decisions), ScriptedModel(answers)
+        arguments = {"memory_manager": MemoryManager(model), "answer_agent": AnswerAgent(reader)} | arguments
+        bank = MemoryBank.open(path, **arguments)
+        bank.prompts, bank.questions = model.prompts, reader.prompts
+        banks.append(bank)
+        return bank
+
+    yield open_bank
+    for bank in banks:
+        bank.close()
+
+
+class Interrupting:
+    """A Manager that lets something happen while it thinks, then decides as told."""
+
+    def __init__(self, *decisions):
+        self.decisions = list(decisions)
+        self.asked = 0
+
+    def decide(self, message, similar):
+        self.asked += 1
+        return self.decisions.pop(0)(message, similar)
+
+
+def add(text):
+    return lambda message, similar: Decision(operations=(Add(op="ADD", text=text),), model="double")
+
+
+def test_a_message_becomes_a_memory_that_names_its_turn(opened):
+    bank = opened(BUDDY)
+    change = bank.remember("I adopted a dog named Buddy.", speaker="Andrew", at="2023-05-07")
+    (operation,) = change.operations
+    assert (change.reason, change.model, operation.op) == ("manager", "scripted", "ADD")
+    memory = bank.get(operation.memory_id)
+    assert (memory.text, memory.at) == ("Andrew has a dog named Buddy.", datetime(2023, 5, 7))
+    assert bank.pending() == []
+
+
+def test_everything_is_there_again_after_reopening(opened):
+    with opened(BUDDY) as bank:
+        bank.remember("I adopted a dog named Buddy.", speaker="Andrew", at=date(2023, 5, 7))
+    again = opened()
+    assert [memory.text for memory in again.list()] == ["Andrew has a dog named Buddy."]
+    assert [found.text for found in again.search("dog")] == ["Andrew has a dog named Buddy."]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"text": ""},
+        {"text": " \n "},
+        {"text": "a\0b"},
+        {"text": "\ud83d"},
+        {"text": "x" * 8_001},
+        {"text": "Hi there", "speaker": " "},
+        {"text": "Hi there", "speaker": "Ann\nBen"},
+        {"text": "Hi there", "speaker": "x" * 81},
+        {"text": "Hi there", "at": "soon"},
+        {"text": "Hi there", "source_id": ""},
+    ],
+)
+def test_what_cannot_be_remembered_is_refused_before_anything_is_written(opened, arguments):
+    bank = opened()
+    with pytest.raises(InvalidInputError):
+        bank.remember(**arguments)
+    assert bank.stats().messages == 0
+
+
+def test_a_turn_survives_a_model_that_fails_and_is_decided_about_later(opened):
+    bank = opened(("NONSENSE",), BUDDY)
+    with pytest.raises(MalformedOutputError):
+        bank.remember("I adopted a dog named Buddy.", speaker="Andrew")
+    (pending,) = bank.pending()
+    assert [found.turn for found in bank.search("Buddy")] == [pending]
+    (change,) = bank.remember_pending()
+    assert change.message_id == pending.id
+    assert (bank.pending(), [memory.text for memory in bank.list()]) == ([], ["Andrew has a dog named Buddy."])
+
+
+def test_one_undecidable_turn_does_not_hold_up_the_rest(opened):
+    bank = opened(("NONSENSE",), BUDDY)
+    first = bank.record("An odd thing happened.", speaker="Andrew")
+    bank.record("I adopted a dog named Buddy.", speaker="Andrew")
+    with pytest.raises(MalformedOutputError):
+        bank.remember_pending()
+    assert bank.pending() == [first]
+    assert len(bank.list()) == 1
+
+
+def test_the_same_source_id_decides_once(opened):
+    bank = opened(BUDDY)
+    once = bank.remember("I adopted a dog named Buddy.", speaker="Andrew", source_id="chat/1")
+    again = bank.remember("I adopted a dog named Buddy.", speaker="Andrew", source_id="chat/1")
+    assert once == again
+    assert (bank.stats().messages, len(bank.prompts)) == (1, 1)
+
+
+def test_the_same_source_id_decides_again_where_the_decision_failed(opened):
+    bank = opened(("NONSENSE",), BUDDY)
+    with pytest.raises(MalformedOutputError):
+        bank.remember("I adopted a dog named Buddy.", source_id="chat/1")
+    assert bank.remember("I adopted a dog named Buddy.", source_id="chat/1").reason == "manager"
+    assert bank.stats().messages == 1
+
+
+def test_a_source_id_cannot_stand_for_two_texts(opened):
+    bank = opened(BUDDY)
+    bank.remember("I adopted a dog named Buddy.", source_id="chat/1")
+    with pytest.raises(InvalidInputError, match="chat/1"):
+        bank.remember("I adopted a cat.", source_id="chat/1")
+
+
+def test_chit_chat_needs_no_model(opened):
+    bank = opened()
+    change = bank.remember("Hi! How are you?", speaker="Andrew")
+    assert (change.reason, [operation.op for operation in change.operations]) == ("gate", ["NOOP"])
+    assert bank.prompts == []
+    assert bank.stats().messages == 1
+
+
+def test_a_repeated_message_needs_no_model(opened):
+    bank = opened(BUDDY)
+    bank.remember("I adopted a dog named Buddy.", speaker="Andrew")
+    assert bank.remember("I adopted a dog named buddy", speaker="Andrew").reason == "gate"
+    assert len(bank.prompts) == 1
+
+
+def test_the_same_words_of_somebody_else_are_news(opened):
+    bank = opened(BUDDY, NOOP)
+    bank.remember("I adopted a dog named Buddy.", speaker="Andrew")
+    assert bank.remember("I adopted a dog named Buddy.", speaker="Audrey").reason == "manager"
+
+
+def test_a_repetition_of_what_no_longer_holds_is_news(opened):
+    bank = opened(
+        ("ADD", " Audrey lives in Paris.", END),
+        ("UPDATE", "[1]", " Audrey lives in Lyon.", END),
+        ("UPDATE", "[1]", " Audrey lives in Paris.", END),
+    )
+    for text in ("I live in Paris.", "I moved to Lyon.", "I live in Paris."):
+        assert bank.remember(text, speaker="Audrey").reason == "manager"
+    assert [memory.text for memory in bank.list()] == ["Audrey lives in Paris."]
+
+
+def test_a_repetition_after_an_undo_is_news(opened):
+    bank = opened(BUDDY, BUDDY)
+    bank.undo(bank.remember("I adopted a dog named Buddy.", speaker="Andrew"))
+    assert bank.remember("I adopted a dog named Buddy.", speaker="Andrew").reason == "manager"
+
+
+def test_a_decision_on_an_old_text_is_made_again_on_the_new_one(opened):
+    bank = None
+
+    def stale(message, similar):
+        assert len(similar) == 1
+        # While this one thinks, another thread changes the memory that it was shown.
+        other = MemoryBank.open(bank._store.path, memory_manager=Interrupting(rewrite("Buddy is brown.")))
+        with other:
+            other.remember("Buddy is brown.", speaker="Audrey")
+        return rewrite("Buddy is old.")(message, similar)
+
+    def rewrite(text):
+        def decide(message, similar):
+            operation = Update(op="UPDATE", memory_id=similar[0].id, version=similar[0].version, text=text)
+            return Decision(operations=(operation,))
+
+        return decide
+
+    manager = Interrupting(add("Andrew has a dog named Buddy."), stale, rewrite("Buddy is old and brown."))
+    bank = opened(memory_manager=manager)
+    bank.remember("I adopted a dog named Buddy.", speaker="Andrew")
+    change = bank.remember("Buddy the dog is old.", speaker="Andrew")
+    assert change.operations[0].old_text == "Buddy is brown."
+    assert [memory.text for memory in bank.list()] == ["Buddy is old and brown."]
+    assert manager.asked == 3
+
+
+def test_a_decision_that_is_always_stale_is_an_error_and_the_turn_stays(opened):
+    def stale(message, similar):
+        operation = Update(op="UPDATE", memory_id=similar[0].id, version=99, text="Buddy is old.")
+        return Decision(operations=(operation,))
+
+    manager = Interrupting(add("Andrew has a dog named Buddy."), stale, stale)
+    bank = opened(memory_manager=manager, config=BankConfig(decide_again=1))
+    bank.remember("I adopted a dog named Buddy.")
+    with pytest.raises(StaleDecisionError):
+        bank.remember("Buddy the dog is old.")
+    assert len(bank.pending()) == 1
+
+
+def test_nothing_is_locked_while_a_model_thinks(opened):
+    bank, thinking, go_on = None, threading.Event(), threading.Event()
+
+    def slow(message, similar):
+        thinking.set()
+        assert go_on.wait(10)
+        return add("Andrew has a dog named Buddy.")(message, similar)
+
+    bank = opened(memory_manager=Interrupting(slow))
+    thread = threading.Thread(target=bank.remember, args=("I adopted a dog named Buddy.",))
+    thread.start()
+    assert thinking.wait(10)
+    assert bank.record("It rains in Lyon.").state == "pending"
+    assert [found.text for found in bank.search("rains")] == ["It rains in Lyon."]
+    go_on.set()
+    thread.join()
+    assert len(bank.list()) == 1
+
+
+def test_two_threads_with_one_source_id_write_one_change(opened):
+    both = threading.Barrier(2, timeout=10)
+
+    def together(message, similar):
+        both.wait()
+        return add("Andrew has a dog named Buddy.")(message, similar)
+
+    bank, changes = opened(memory_manager=Interrupting(together, together)), []
+
+    def remember():
+        changes.append(bank.remember("I adopted a dog named Buddy.", source_id="chat/1"))
+
+    threads = [threading.Thread(target=remember) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert changes[0] == changes[1]
+    assert (len(bank.list()), len(bank.history())) == (1, 1)
+
+
+def test_an_answer_cites_what_it_was_shown_and_says_how_long_it_took(opened):
+    bank = opened(BUDDY, answers=[("[1]", ":", " Buddy")])
+    bank.remember("I adopted a dog named Buddy.", speaker="Andrew", at="2023-05-07")
+    answer = bank.ask("What is Andrew's dog called?")
+    assert (answer.text, answer.known, answer.model) == ("Buddy", True, "scripted")
+    assert [cited.text for cited in answer.cited] == ["Andrew has a dog named Buddy."]
+    assert answer.cited[0].turn.text == "I adopted a dog named Buddy."
+    assert answer.timings.retrieve > 0
+    assert answer.timings.think > 0
+
+
+def test_where_nothing_is_found_no_model_is_asked(opened):
+    bank = opened()
+    answer = bank.ask("What is Andrew's dog called?")
+    assert (answer.text, answer.known, answer.cited, answer.candidates) == (UNKNOWN, False, (), ())
+    assert bank.questions == []
+
+
+def test_the_agent_may_say_that_it_does_not_know(opened):
+    bank = opened(BUDDY, answers=[("NONE",)])
+    bank.remember("I adopted a dog named Buddy.", speaker="Andrew")
+    answer = bank.ask("What is the dog's favourite food?")
+    assert (answer.text, answer.known, len(answer.candidates)) == (UNKNOWN, False, 1)
+
+
+def test_a_question_shows_at_most_k_candidates(opened):
+    bank = opened(answers=[("NONE",)])
+    for number in range(5):
+        bank.record(f"My dog number {number} barks.")
+    assert len(bank.ask("Which dog barks?", k=2).candidates) == 2
+
+
+def test_a_prompt_that_does_not_fit_is_an_error_not_a_cut(opened):
+    class Small:
+        def answer(self, question, candidates):
+            raise ContextOverflowError(needed=5_000, available=4_096)
+
+    bank = opened(BUDDY, answer_agent=Small())
+    bank.remember("I adopted a dog named Buddy.")
+    with pytest.raises(ContextOverflowError):
+        bank.ask("Which dog?")
+
+
+@pytest.mark.parametrize("query", ["", "  ", "a\0b", "x" * 8_001])
+def test_a_question_that_is_none_is_refused(opened, query):
+    bank = opened()
+    for verb in (bank.ask, bank.search):
+        with pytest.raises(InvalidInputError, match="query"):
+            verb(query)
+
+
+def test_k_has_to_be_positive(opened):
+    with pytest.raises(InvalidInputError, match="k=0"):
+        opened().search("dogs", 0)
+
+
+def test_an_update_can_be_undone_and_redone(opened):
+    bank = opened(BUDDY, BOTH)
+    bank.remember("I adopted a dog named Buddy.", speaker="Andrew")
+    change = bank.remember("I adopted another dog named Scout.", speaker="Andrew")
+    back = bank.undo(change)
+    assert (back.reason, back.undoes) == ("undo", change.id)
+    assert bank.list()[0].text == "Andrew has a dog named Buddy."
+    bank.undo(back.id)
+    assert bank.list()[0].text == "Andrew has two dogs, Buddy and Scout."
+    with pytest.raises(UndoConflictError):
+        bank.undo(1)
+
+
+def test_a_forgotten_memory_is_not_found_and_comes_back(opened):
+    bank = opened(BUDDY)
+    memory_id = bank.remember("I adopted a dog named Buddy.").operations[0].memory_id
+    change = bank.forget(memory_id)
+    with pytest.raises(MemoryNotFoundError):
+        bank.get(memory_id)
+    assert "memory" not in {found.kind for found in bank.search("dog Buddy")}
+    bank.undo(change)
+    assert bank.search("dog Buddy")[0].id == memory_id
+    assert [change.reason for change in bank.history(memory_id)] == ["manager", "forget", "undo"]
+
+
+def test_a_purged_memory_leaves_no_byte_beside_the_bank(opened, tmp_path):
+    bank = opened(BUDDY, ("ADD", " Audrey likes tea.", END), config=BankConfig(exact_below=0))
+    memory_id = bank.remember("I adopted a dog named Buddy.").operations[0].memory_id
+    bank.remember("I like tea.", speaker="Audrey")
+    vector = LexicalEmbedder().embed(["Andrew has a dog named Buddy."]).tobytes()
+    bank.search("dog")
+    bank._retriever.save()
+    assert any(vector in file.read_bytes() for file in tmp_path.iterdir())
+    assert bank.forget(memory_id, purge=True) is None
+    assert [found.text for found in bank.search("Buddy tea")] == ["Audrey likes tea."]
+    bank.close()
+    for file in tmp_path.iterdir():
+        content = file.read_bytes()
+        assert b"uddy" not in content
+        assert vector not in content
+
+
+def test_a_new_bank_in_the_place_of_a_deleted_one_does_not_inherit_its_index(opened, tmp_path):
+    config = BankConfig(exact_below=0)
+    with opened(BUDDY, config=config) as bank:
+        bank.remember("I adopted a dog named Buddy.")
+        bank.search("dog")
+    assert list(tmp_path.glob("*.hnsw"))
+    (tmp_path / "bank.db").unlink()
+    again = opened(("ADD", " Audrey likes tea.", END), ("ADD", " Audrey plays chess.", END), config=config)
+    again.remember("I like tea.")
+    again.remember("I play chess.")
+    assert {found.text for found in again.search("tea and chess")} == {"Audrey likes tea.", "Audrey plays chess."}
+
+
+def test_a_closed_bank_says_so(opened):
+    bank = opened()
+    bank.close()
+    bank.close()
+    calls = [
+        lambda: bank.remember("I like tea."),
+        lambda: bank.record("I like tea."),
+        lambda: bank.ask("Tea?"),
+        lambda: bank.search("tea"),
+        lambda: bank.get(1),
+        lambda: bank.list(),
+        lambda: bank.history(),
+        lambda: bank.forget(1),
+        lambda: bank.undo(1),
+        lambda: bank.stats(),
+        lambda: bank.pending(),
+        lambda: bank.remember_pending(),
+    ]
+    for call in calls:
+        with pytest.raises(ClosedError):
+            call()
+
+
+def test_searching_needs_no_model_file_and_remembering_says_which_is_missing(tmp_path):
+    missing = Agents(manager=tmp_path / "none.gguf", answerer=tmp_path / "neither.gguf")
+    with MemoryBank.open(tmp_path / "bank.db", agents=missing) as bank:
+        bank.record("I like tea.", speaker="Audrey")
+        assert [found.text for found in bank.search("tea")] == ["I like tea."]
+        with pytest.raises(ModelLoadError, match=r"none\.gguf"):
+            bank.remember("I like coffee.", speaker="Audrey")
+        with pytest.raises(ModelLoadError, match=r"neither\.gguf"):
+            bank.ask("Who likes tea?")
+        with pytest.raises(ModelLoadError, match=r"none\.gguf"):
+            bank.remember_pending()
+        assert len(bank.pending()) == 2
+
+
+def test_a_script_that_runs_out_is_a_model_error(opened):
+    with pytest.raises(ModelError):
+        opened().remember("I adopted a dog named Buddy.")
+
+
+def test_a_bank_stays_with_its_embedder(opened):
+    opened().close()
+    with pytest.raises(EmbedderMismatchError):
+        opened(embedder=HashEmbedder())
+
+
+def test_a_file_of_somebody_else_is_refused(opened, tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("not a bank " * 100)
+    with pytest.raises(NotABankError):
+        opened(path=path)
+    assert path.read_text() == "not a bank " * 100
+
+
+def test_a_bank_in_memory_keeps_nothing(opened):
+    with opened(BUDDY, path=":memory:") as bank:
+        bank.remember("I adopted a dog named Buddy.")
+        assert len(bank.search("dog")) == 1
+    assert opened(path=":memory:").list() == []
+
+
+def test_lists_are_paged(opened):
+    bank = opened(*[("ADD", f" Fact {number}.", END) for number in range(3)])
+    for number in range(3):
+        bank.remember(f"Here is fact number {number}.")
+    assert [memory.text for memory in bank.list(limit=1, offset=1)] == ["Fact 1."]
+    with pytest.raises(InvalidInputError, match="-1"):
+        bank.list(limit=-1)

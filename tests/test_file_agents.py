@@ -1,0 +1,98 @@
+"""Agents from GGUF files: loaded late, once, and only for the role they were trained for; real llama.cpp."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from gguf_maker import make_gguf
+
+from memr1_lite.bank import MemoryBank
+from memr1_lite.config import Agents
+from memr1_lite.errors import ClosedError, MalformedOutputError, ModelLoadError
+from memr1_lite.file_agents import FileAgents
+from memr1_lite.records import Candidate, Message
+
+MESSAGE = Message(id=1, speaker="Andrew", text="I adopted a dog named Buddy.")
+CANDIDATE = Candidate(kind="memory", id=1, text="Andrew has a dog named Buddy.")
+
+
+@pytest.fixture(scope="module")
+def manager_file(tmp_path_factory):
+    return make_gguf(tmp_path_factory.mktemp("manager") / "model", role="manager")
+
+
+@pytest.fixture(scope="module")
+def stranger_file(tmp_path_factory):
+    return make_gguf(tmp_path_factory.mktemp("stranger") / "model", chatml=True)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The loads of model files during a test."""
+    from memr1_lite import file_agents
+
+    loads, load = [], file_agents.LlamaModel.load
+
+    def counted(path, **arguments):
+        loads.append((path, arguments["role"]))
+        return load(path, **arguments)
+
+    monkeypatch.setattr(file_agents.LlamaModel, "load", counted)
+    return loads
+
+
+def think(agents):
+    """Let both agents think; what random weights say may well never end."""
+    with contextlib.suppress(MalformedOutputError):
+        agents.decide(MESSAGE, [])
+    with contextlib.suppress(MalformedOutputError):
+        agents.answer("Which dog?", [CANDIDATE])
+
+
+def test_nothing_is_loaded_before_an_agent_thinks(manager_file, loaded, tmp_path):
+    with MemoryBank.open(tmp_path / "bank.db", agents=Agents(manager=manager_file)) as bank:
+        bank.record("I like tea.")
+        bank.search("tea")
+        assert loaded == []
+        with contextlib.suppress(MalformedOutputError):
+            bank.remember("I like tea with milk.")
+    assert loaded == [(manager_file, "manager")]
+
+
+def test_one_plain_file_plays_both_roles_and_is_loaded_once(stranger_file, loaded):
+    agents = FileAgents(Agents(manager=stranger_file, answerer=stranger_file), threads=1)
+    think(agents)
+    think(agents)
+    agents.close()
+    assert loaded == [(stranger_file, "manager")]
+
+
+def test_only_a_plain_model_is_told_what_to_do(manager_file, stranger_file):
+    for file, told in ((manager_file, False), (stranger_file, True)):
+        agents = FileAgents(Agents(manager=file), threads=1)
+        with contextlib.suppress(MalformedOutputError):
+            agents.decide(MESSAGE, [])
+        assert (agents._manager._instructions is not None) is told
+        agents.close()
+
+
+def test_an_agent_of_the_other_role_is_refused(manager_file):
+    agents = FileAgents(Agents(manager=manager_file, answerer=manager_file), threads=1)
+    with contextlib.suppress(MalformedOutputError):
+        agents.decide(MESSAGE, [])
+    with pytest.raises(ModelLoadError, match="manager"):
+        agents.answer("Which dog?", [CANDIDATE])
+    agents.close()
+
+
+def test_closed_agents_say_so(manager_file):
+    agents = FileAgents(Agents(manager=manager_file), threads=1)
+    with contextlib.suppress(MalformedOutputError):
+        agents.decide(MESSAGE, [])
+    agents.close()
+    agents.close()
+    with pytest.raises(ClosedError):
+        agents.decide(MESSAGE, [])
+    with pytest.raises(ClosedError):
+        agents.answer("Which dog?", [CANDIDATE])
