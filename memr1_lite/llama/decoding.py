@@ -97,17 +97,18 @@ class Decoding:
         stop = stop_ids[0]
         bias = self._codec.free_text_bias
         everything = range(bias.shape[0])
-        text, log_probability = b"", 0.0
+        text, visible, log_probability = b"", False, 0.0
         for _ in range(step.max_tokens):
             logits = self._logits()
             allowed = logits + bias
-            allowed[stop] = logits[stop] if _has_visible(text) else -np.inf
+            allowed[stop] = logits[stop] if visible else -np.inf
             token, factor = _best(allowed, everything)
             log_probability += factor
             self._say([token])
             if token == stop:
                 return text.decode("utf-8", "replace"), log_probability
             text += self._codec.piece(token)
+            visible = visible or _has_visible(text)
         raise MalformedOutputError(
             f"A text did not end within {step.max_tokens} tokens.", raw=text.decode("utf-8", "replace")
         )
