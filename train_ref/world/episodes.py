@@ -46,6 +46,8 @@ def cast(rng: random.Random, split: Split, others: int) -> tuple[tuple[str, str]
         name = pick(rng, w.NAMES, split, 0.25)
         if name not in names:
             names.append(name)
+    if rng.random() < 0.12:
+        names[0] = "user"  # what an app calls its one user
     speakers = (names[0], names[1])
     people = [Person(name) for name in speakers]
     taken: set[tuple[str, str]] = set()
@@ -105,7 +107,30 @@ def operations(said: Said, shown: Sequence[tuple[Fact, Memory]]) -> list[Operati
     return done or [Noop(op="NOOP")]
 
 
-STOP = set("i the a an is am are my in at of to and has have was his her their s".split())
+STOP = set(
+    [
+        "i",
+        "the",
+        "a",
+        "an",
+        "is",
+        "am",
+        "are",
+        "my",
+        "in",
+        "at",
+        "of",
+        "to",
+        "and",
+        "has",
+        "have",
+        "was",
+        "his",
+        "her",
+        "their",
+        "s",
+    ]
+)
 
 
 def likeness(one: str, other: str) -> float:
@@ -146,7 +171,7 @@ def as_turn(teller: Teller, fact: Fact) -> tuple[str, Fact]:
     """A fact as its owner said it, raw, for what no memory covers."""
     single = replace(fact, values=fact.values[-1:])
     text = teller.clause(teller.choose(fact.family.tell), single, single.values[0])
-    return text[:1].upper() + text[1:], teller._as_remembered(single, text)
+    return text[:1].upper() + text[1:], teller.as_remembered(single, text)
 
 
 def answerer_example(rng: random.Random, split: Split, questions: int, candidates: int) -> AnswererExample:
@@ -165,7 +190,7 @@ def answerer_example(rng: random.Random, split: Split, questions: int, candidate
         facts.append(fact)
     while len(found) < candidates:
         speaker = rng.choice(speakers)
-        text = teller._small(speaker)
+        text = teller.small_talk(speaker)
         day = at - timedelta(days=rng.randrange(400))
         found.append((None, Candidate(kind="turn", id=len(found) + 1, text=text, at=day, speaker=speaker)))
     rng.shuffle(found)

@@ -49,8 +49,8 @@ class Fact:
     def slots(self, value: str, old: str = "") -> dict[str, str]:
         """What fills a phrase about ``value``."""
         return {
-            "v": value, "av": article(value), "old": old, "aold": article(old) if old else "", "noun": self.noun,
-            "nouns": self.plural, "when": self.when.written, "t": self.when.said,
+            "v": value, "av": article(value), "old": old, "aold": article(old) if old else "", "noun": self.noun, "an": article(self.noun),
+            "b": w.BASE_FORM.get(value, value), "nouns": self.plural, "when": self.when.written, "t": self.when.said,
         }  # fmt: skip
 
 
@@ -90,10 +90,18 @@ class Teller:
         """A phrase of the split."""
         return self.rng.choice(part(phrases, self.split) or list(phrases))
 
+    def general(self, phrases: Sequence[str], fact: Fact) -> str:
+        """A phrase that fits any fact; where the value is no noun, one that says the whole clause."""
+        clausal = fact.family.name in ("did", "goal")
+        fitting = [phrase for phrase in part(phrases, self.split) if "{fact}" in phrase or not clausal]
+        return self.rng.choice(fitting or ["Actually, {fact}, not {old}."])
+
     def new_fact(self, person: Person, at: datetime, family: Family | None = None) -> Fact:
         """A random fact about ``person``."""
         rng = self.rng
         family = family or rng.choice(f.FAMILIES)
+        if family.subjects == "speaker" and not person.is_speaker:
+            person = Person(person.owner)
         noun = plural = ""
         if family.name == "pets":
             noun, plural = rng.choice(part(w.SPECIES, self.split)).split(":")
@@ -101,6 +109,8 @@ class Teller:
             noun, plural = rng.choice(list(CHILDREN.items()))
         elif family.name == "favourite":
             noun = rng.choice(list(w.FAVOURITES))
+        elif family.name == "kin":
+            noun = rng.choice(list(w.RELATIONS))
         if family.name == "favourite":
             pool = list(w.FAVOURITES[noun])
             value = rng.choice(part(pool, self.split) or pool)
@@ -115,7 +125,9 @@ class Teller:
         """A value that the fact does not have."""
         for _ in range(20):
             value = (
-                self.rng.choice(w.FAVOURITES[fact.noun]) if fact.family.name == "favourite" else fact.family.value(self.rng, self.split)
+                self.rng.choice(w.FAVOURITES[fact.noun])
+                if fact.family.name == "favourite"
+                else fact.family.value(self.rng, self.split)
             )
             if value not in fact.values:
                 return value
@@ -123,7 +135,9 @@ class Teller:
 
     # Phrases
 
-    def clause(self, phrase: str, fact: Fact, value: str, old: str = "", *, known: bool = False, timed: bool = True) -> str:
+    def clause(
+        self, phrase: str, fact: Fact, value: str, old: str = "", *, known: bool = False, timed: bool = True
+    ) -> str:
         """A sentence about ``fact``; for events the time goes with it."""
         t = fact.when.said if fact.family.kind == "event" else self._idle_time(fact)
         slots = fact.slots(value, old) | {"t": t if timed else ""}
@@ -136,7 +150,9 @@ class Teller:
 
     def _idle_time(self, fact: Fact) -> str:
         """A time that no memory keeps, for the phrases that have room for one."""
-        return self.rng.choice(["", "", "", " yesterday", " last week", " recently", " last month", " today", " this week"])
+        return self.rng.choice(
+            ["", "", "", " yesterday", " last week", " recently", " last month", " today", " this week"]
+        )
 
     def plain(self, fact: Fact, value: str, *, timed: bool = True, known: bool = False) -> str:
         """The plain clause."""
@@ -156,10 +172,18 @@ class Teller:
         text, effects, named = self._one(intent, speaker, mine, at)
         return Said(speaker, self._dressed(text, speaker, intent), at, effects, intent, named)
 
-    def _one(self, intent: Intent, speaker: str, mine: list[Fact], at: datetime) -> tuple[str, tuple[Effect, ...], bool]:
-        makers = {"change": self._change, "end": self._end, "correct": self._correct, "retract": self._retract, "repeat": self._repeat}
+    def _one(
+        self, intent: Intent, speaker: str, mine: list[Fact], at: datetime
+    ) -> tuple[str, tuple[Effect, ...], bool]:
+        makers = {
+            "change": self._change,
+            "end": self._end,
+            "correct": self._correct,
+            "retract": self._retract,
+            "repeat": self._repeat,
+        }
         if intent == "small":
-            return self._small(speaker), (), True
+            return self.small_talk(speaker), (), True
         if intent in makers and mine:
             order = self.rng.sample(mine, len(mine))
             for fact in order[:6]:
@@ -179,17 +203,22 @@ class Teller:
                 break
         roll = rng.random()
         if roll < 0.1:
-            text = say(self.choose(f.REMEMBER), "I" if person.is_speaker else person.label, "", {"fact": self.plain(fact, fact.values[0])})
+            text = say(
+                self.choose(f.REMEMBER),
+                "I" if person.is_speaker else person.label,
+                "",
+                {"fact": self.plain(fact, fact.values[0])},
+            )
         elif roll < 0.16 and fact.family.change and fact.family.kind == "list":
             phrase = self.choose([phrase for phrase in fact.family.change if "old}" not in phrase])
             text = self.clause(phrase, fact, fact.values[0])
         else:
             text = self.clause(self.choose(fact.family.tell), fact, fact.values[0])
-        fact = self._as_remembered(fact, text)
+        fact = self.as_remembered(fact, text)
         return text, (Effect(result=fact, alone=fact),), True
 
     @staticmethod
-    def _as_remembered(fact: Fact, text: str) -> Fact:
+    def as_remembered(fact: Fact, text: str) -> Fact:
         """An event keeps its time only where the words said it."""
         if fact.when.said and fact.when.said not in text:
             return replace(fact, when=Moment())
@@ -223,17 +252,21 @@ class Teller:
     def _correct(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
         old = self.rng.choice(fact.values)
         value = self.another_value(fact)
-        template = self.choose(f.CORRECT)
+        template = self.general(f.CORRECT, fact)
         clause = self.plain(fact, value, timed=False, known=True)
         text = capital(say(template, "I", "", {"fact": clause, "v": value, "old": old}))
         values = tuple(value if item == old else item for item in fact.values)
         alone = replace(fact, values=(value,), when=Moment())
-        return text, (Effect(fact, replace(fact, values=values), alone),), "{fact}" in template and fact.person.is_speaker
+        return (
+            text,
+            (Effect(fact, replace(fact, values=values), alone),),
+            "{fact}" in template and fact.person.is_speaker,
+        )
 
     def _retract(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
         value = self.rng.choice(fact.values)
         clause = self.plain(fact, value, timed=False, known=True)
-        text = capital(say(self.choose(f.RETRACT), "I", "", {"fact": clause, "v": value}))
+        text = capital(say(self.general(f.RETRACT, fact), "I", "", {"fact": clause, "v": value}))
         return text, (self._without(fact, value),), True
 
     def _repeat(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
@@ -246,13 +279,21 @@ class Teller:
         known = fact.person.mention(random.Random(0)) in text or fact.person.is_speaker
         return text, (Effect(fact, fact, replace(fact, values=(value,), when=Moment())),), known
 
-    def _small(self, speaker: str) -> str:
+    def small_talk(self, speaker: str) -> str:
         rng = self.rng
         other = rng.choice([name for name in self.speakers if name != speaker] or [speaker])
-        value = rng.choice([rng.choice(part(w.CITIES, self.split)), rng.choice(part(w.HOBBIES, self.split)), rng.choice(part(w.FOODS, self.split))])
+        value = rng.choice(
+            [
+                rng.choice(part(w.CITIES, self.split)),
+                rng.choice(part(w.HOBBIES, self.split)),
+                rng.choice(part(w.FOODS, self.split)),
+            ]
+        )
         day = rng.choice(["Monday", "Friday", "Sunday", "the weekend", "Christmas"])
         count = rng.choice([1, 1, 2])
-        return " ".join(say(self.choose(f.SMALL_TALK), "I", "", {"other": other, "v": value, "day": day}) for _ in range(count))
+        return " ".join(
+            say(self.choose(f.SMALL_TALK), "I", "", {"other": other, "v": value, "day": day}) for _ in range(count)
+        )
 
     def _two(self, speaker: str, mine: list[Fact], at: datetime) -> Said:
         intents: list[Intent] = [self.rng.choice(["new", "new", "change"]) for _ in range(2)]
@@ -282,5 +323,27 @@ class Teller:
 def lowered(text: str) -> str:
     """First letter lower case, unless the word is a name or I."""
     first = text.split(" ", 1)[0]
-    starters = {"My", "It", "The", "In", "For", "By", "Besides", "On", "Nothing", "Next", "As", "If", "Of", "There", "Don't", "Another", "A", "This", "Home", "After", "Big"}
+    starters = {
+        "My",
+        "It",
+        "The",
+        "In",
+        "For",
+        "By",
+        "Besides",
+        "On",
+        "Nothing",
+        "Next",
+        "As",
+        "If",
+        "Of",
+        "There",
+        "Don't",
+        "Another",
+        "A",
+        "This",
+        "Home",
+        "After",
+        "Big",
+    }
     return text[:1].lower() + text[1:] if first in starters else text

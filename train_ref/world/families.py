@@ -127,7 +127,7 @@ FAMILIES = (
         change=(
             "{S} left {old} and joined {v}.", "{S} {work|works} at {v} now.", "{S} moved from {old} to {v}{t}.",
             "{S} quit {old}, {they} {am|is} at {v} now.", "{S's} new employer is {v}.", "{S} switched companies{t} and {work|works} for {v} now.",
-            "{S} doesn't work at {old} any more but at {v}.", "{S} changed from {old} to {v}.",
+            "{S} {don't|doesn't} work at {old} any more but at {v}.", "{S} changed from {old} to {v}.",
         ),
         ask=(
             "Where does {S} work?", "Which company does {S} work for?", "Who is {S's} employer?", "What company is {S} working at?",
@@ -217,7 +217,7 @@ FAMILIES = (
         who=("Who speaks {v}?", "Who can speak {v}?", "Which person speaks {v}?", "Who is fluent in {v}?", "Who knows {v}?"),
     ),
     Family(
-        "instrument", "list", of(("guitar piano violin cello flute clarinet saxophone trumpet drums harp banjo ukulele accordion harmonica oboe trombone bass viola mandolin organ").split()), "{S} plays the {v}.", "{S} {play|plays} the {v}",
+        "instrument", "list", of(["guitar", "piano", "violin", "cello", "flute", "clarinet", "saxophone", "trumpet", "drums", "harp", "banjo", "ukulele", "accordion", "harmonica", "oboe", "trombone", "bass", "viola", "mandolin", "organ"]), "{S} plays the {v}.", "{S} {play|plays} the {v}",
         tell=("{S} {play|plays} the {v}.", "{S} {am|is} learning the {v}.", "{S} started playing the {v}{t}.", "{S} {take|takes} lessons on the {v}.", "{S} {practice|practices} the {v} every day.", "{S} {have|has} played the {v} since childhood.", "{S's} instrument is the {v}."),
         change=("{S} {play|plays} the {v} too.", "{S} {am|is} learning the {v} as well.", "Besides the {old}, {S} {play|plays} the {v}.", "{S} also {play|plays} the {v}.", "{S} took up the {v} in addition."),
         end=("{S} stopped playing the {v}.", "{S} gave up the {v}.", "{S} no longer {play|plays} the {v}.", "{S} quit the {v}{t}.", "{S} sold the {v} and stopped playing it."),
@@ -346,7 +346,7 @@ FAMILIES = (
         who=("Who plans to visit {v}?", "Who is going to {v}?", "Which person plans to visit {v}?", "Who will travel to {v}?", "Who intends to go to {v}?"),
     ),
     Family(
-        "appointment", "event", of(("a dentist appointment|a job interview|a doctor's appointment|a driving test|an eye exam|a piano exam|a math exam|a final exam|a meeting with the bank|a haircut|a blood test|a dance audition|a court hearing|a vet appointment|a parent-teacher meeting|a house viewing|a visa interview|a therapy session|an oral exam|a tax appointment").split("|")), "{S} has {v}{when}.", "{S} {have|has} {v}{when}",
+        "appointment", "event", of(["a dentist appointment", "a job interview", "a doctor's appointment", "a driving test", "an eye exam", "a piano exam", "a math exam", "a final exam", "a meeting with the bank", "a haircut", "a blood test", "a dance audition", "a court hearing", "a vet appointment", "a parent-teacher meeting", "a house viewing", "a visa interview", "a therapy session", "an oral exam", "a tax appointment"]), "{S} has {v}{when}.", "{S} {have|has} {v}{when}",
         tell=("{S} {have|has} {v}{t}.", "{S} {need|needs} to be at {v}{t}.", "There is {v} for {them}{t}.", "{S} {have|has} {v} coming up{t}.", "{S} got {v}{t}.", "Don't let {them} forget {v}{t}.", "{S} scheduled {v}{t}.", "{S} {have|has} {v} planned{t}."),
         end=("{S} cancelled {v}.", "{S} {don't|doesn't} have {v} any more.", "{S's} date for {v} was cancelled.", "{S} called off {v}.", "{S} no longer {have|has} {v}."),
         ask=("What does {S} have{when}?", "What appointment does {S} have{when}?", "What is {S} doing{when}?", "What has {S} got planned{when}?", "What is scheduled for {S}{when}?"),
@@ -363,12 +363,29 @@ FAMILIES = (
         noun="color",
     ),
     Family(
-        "goal", "event", lambda r, s: r.choice(w.part(("learn {L}|run a marathon|write a novel|start a podcast|open a bakery|lose five kilos|save for a house|learn to swim|quit smoking|build a boat|climb Mont Blanc|read fifty books|learn the {I}|start a garden|become a better cook|get a driving licence|volunteer at a shelter|start a company|learn to sail|run a half marathon|paint the kitchen|restore an old car|write a song|finish a degree|walk the Camino").split("|"), s)).format(L=r.choice(w.part(w.LANGUAGES, s)), I=r.choice(["guitar", "piano", "violin", "cello", "flute"])), "{S} wants to {v}.", "{S} {want|wants} to {v}",
+        "goal", "event", lambda r, s: r.choice(w.part(["learn {L}", "run a marathon", "write a novel", "start a podcast", "open a bakery", "lose five kilos", "save for a house", "learn to swim", "quit smoking", "build a boat", "climb Mont Blanc", "read fifty books", "learn the {I}", "start a garden", "become a better cook", "get a driving licence", "volunteer at a shelter", "start a company", "learn to sail", "run a half marathon", "paint the kitchen", "restore an old car", "write a song", "finish a degree", "walk the Camino"], s)).format(L=r.choice(w.part(w.LANGUAGES, s)), I=r.choice(["guitar", "piano", "violin", "cello", "flute"])), "{S} wants to {v}.", "{S} {want|wants} to {v}",
         tell=("{S} {want|wants} to {v}.", "{S's} goal is to {v}.", "{S} {hope|hopes} to {v} one day.", "{S} {dream|dreams} of the day {they} {v}.|{S} {dream|dreams} of it: to {v}.", "{S} {have|has} decided to {v}.", "This year {S} would like to {v}.", "{S's} dream is to {v}.", "{S} {have|has} set {themself} the goal to {v}."),
         end=("{S} gave up the plan to {v}.", "{S} no longer {want|wants} to {v}.", "{S} {don't|doesn't} want to {v} any more.", "{S} dropped the idea to {v}.", "{S} abandoned the goal to {v}."),
         ask=("What does {S} want to do?", "What is {S's} goal?", "What does {S} hope to do?", "What is {S's} dream?", "What has {S} set as a goal?"),
         yesno=("Does {S} want to {v}?", "Is it {S's} goal to {v}?", "Does {S} hope to {v}?", "Is {S's} dream to {v}?", "Would {S} like to {v}?"),
         who=("Who wants to {v}?", "Whose goal is to {v}?", "Which person wants to {v}?", "Who hopes to {v}?", "Whose dream is to {v}?"),
+    ),
+    Family(
+        "kin", "single", lambda r, s: pick(r, w.NAMES, s, 0.25), "{S's} {noun} is named {v}.", "{S's} {noun} is called {v}",
+        tell=("{S's} {noun} is called {v}.", "{S's} {noun} is named {v}.", "{S} {have|has} {an} called {v}.", "The name of {S's} {noun} is {v}.", "{S's} {noun} goes by the name of {v}.", "{v} is the name of {S's} {noun}.", "{S} {have|has} {an} and the name is {v}."),
+        change=("{S's} {noun} is called {v}, not {old}.", "{S's} {noun} changed names from {old} to {v}.", "{S} {have|has} a new {noun} called {v}.", "The name of {S's} {noun} is {v} and not {old}.", "{S's} {noun} goes by {v} now."),
+        ask=("What is the name of {S's} {noun}?", "What is {S's} {noun} called?", "Who is {S's} {noun}?", "What is {S's} {noun} named?", "What name does {S's} {noun} have?"),
+        yesno=("Is {S's} {noun} called {v}?", "Is {v} {S's} {noun}?", "Is {S's} {noun} named {v}?", "Is the name of {S's} {noun} {v}?", "Does {S} have {an} called {v}?"),
+        who=("Whose {noun} is {v}?", "Whose {noun} is called {v}?", "Who has {an} called {v}?", "Who has {an} named {v}?", "Whose {noun} is named {v}?"),
+        noun="sister", subjects="speaker",
+    ),
+    Family(
+        "did", "event", of(w.DEEDS), "{S} {v}{when}.", "{S} {v}{when}",
+        tell=("{S} {v}{t}.", "{S} {v}{t}, finally.", "Guess what, {S} {v}{t}.", "Listen, {S} {v}{t}.", "{S} {v}{t} and it went well.", "It happened: {S} {v}{t}.", "{S} {v}{t}!", "What a day: {S} {v}{t}.", "{S} {v}{t}, can you imagine?", "So {S} {v}{t}."),
+        ask=("What did {S} do{when}?", "What has {S} done{when}?", "What was it that {S} did{when}?", "What was {S} up to{when}?", "What did {S} get done{when}?"),
+        yesno=("Is it true that {S} {v}?", "Did {S} {b}?", "Is it right that {S} {v}?", "Did {S} really {b}?", "Is it correct that {S} {v}?"),
+        when=("When did {S} {b}?", "On what date did {S} {b}?", "What day did {S} {b}?", "When was it that {S} {v}?", "When exactly did {S} {b}?"),
+        who=("Who {v}?", "Which person {v}?", "Who was it that {v}?", "Who is the one that {v}?", "Who has told us that they {v}?"),
     ),
 )  # fmt: skip
 BY_NAME = {family.name: family for family in FAMILIES}
@@ -386,7 +403,16 @@ REPEAT = (
     "{fact}, as I said.", "As you know, {fact}.", "Like I told you, {fact}.", "I told you already that {fact}.", "Remember, {fact}.", "Did I mention that {fact}?", "Again, {fact}.", "You know that {fact}, right?",
     "I think I said before that {fact}.", "Still true: {fact}.",
 )  # fmt: skip
-REMEMBER = ("Remember that {fact}.", "Please note that {fact}.", "Just so you know, {fact}.", "For the record, {fact}.", "You should know that {fact}.", "Please keep in mind that {fact}.", "One thing about {them}: {fact}.", "I wanted to tell you that {fact}.")
+REMEMBER = (
+    "Remember that {fact}.",
+    "Please note that {fact}.",
+    "Just so you know, {fact}.",
+    "For the record, {fact}.",
+    "You should know that {fact}.",
+    "Please keep in mind that {fact}.",
+    "One thing about {them}: {fact}.",
+    "I wanted to tell you that {fact}.",
+)
 SMALL_TALK = (
     "How are you today?", "That sounds great!", "I'm so happy for you.", "What a lovely day it is.", "Thanks for telling me!", "Wow, really?", "Tell me more about it.", "I can't believe it is already {day}.", "What are you up to?",
     "It was so nice to see you.", "Good luck with that!", "That must have been hard.", "I hope you feel better soon.", "Congratulations, {other}!", "See you later, {other}.", "How was your weekend, {other}?", "Haha, that is funny.",
@@ -397,9 +423,43 @@ SMALL_TALK = (
     "Can you believe how fast time flies?", "I'll call you tomorrow.", "Let me know how it goes.", "My phone is almost dead, talk later.", "That reminds me of something.", "You should be proud of yourself, {other}.", "Life is full of surprises.", "Fingers crossed!",
 )  # fmt: skip
 OPENERS = (
-    "Hey {other}! ", "Guess what! ", "By the way, ", "Oh, ", "So, ", "Hi {other}, ", "You won't believe it, but ", "Good news: ", "Well, ", "I've got news. ", "Thanks, {other}! ", "Not sure I told you, but ", "Hello! ", "Sad news: ", "Speaking of which, ",
+    "Hey {other}! ",
+    "Guess what! ",
+    "By the way, ",
+    "Oh, ",
+    "So, ",
+    "Hi {other}, ",
+    "You won't believe it, but ",
+    "Good news: ",
+    "Well, ",
+    "I've got news. ",
+    "Thanks, {other}! ",
+    "Not sure I told you, but ",
+    "Hello! ",
+    "Sad news: ",
+    "Speaking of which, ",
 )
 CLOSERS = (
-    " It's been great.", " I'm so happy!", " How are you?", " What about you?", " It means a lot to me.", " Crazy, right?", " I wanted you to know.", " What do you think?", " Let's see how it goes.", " That's all for now.", " Isn't that nice?", " Life goes on.",
+    " It's been great.",
+    " I'm so happy!",
+    " How are you?",
+    " What about you?",
+    " It means a lot to me.",
+    " Crazy, right?",
+    " I wanted you to know.",
+    " What do you think?",
+    " Let's see how it goes.",
+    " That's all for now.",
+    " Isn't that nice?",
+    " Life goes on.",
 )
-FOLLOW = (" Also, ", " And ", " Besides, ", " Oh, and ", " Another thing: ", " In other news, ", " Apart from that, ", " What's more, ")
+FOLLOW = (
+    " Also, ",
+    " And ",
+    " Besides, ",
+    " Oh, and ",
+    " Another thing: ",
+    " In other news, ",
+    " Apart from that, ",
+    " What's more, ",
+)

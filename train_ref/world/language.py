@@ -10,8 +10,12 @@ from datetime import datetime, timedelta
 
 from memr1_lite.dates import MONTHS, WEEKDAYS, resolved, written_date
 
-PRONOUNS = {"she": ("she", "her", "her", "herself"), "he": ("he", "him", "his", "himself"), "": ("they", "them", "their", "themself")}
-COUNTS = "zero one two three four five six seven eight nine ten".split()
+PRONOUNS = {
+    "she": ("she", "her", "her", "herself"),
+    "he": ("he", "him", "his", "himself"),
+    "": ("they", "them", "their", "themself"),
+}
+COUNTS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 PLURAL_THEY = re.compile(r"\{they\} \{([^|{}]*)\|([^{}]*)\}")
 
 
@@ -119,7 +123,11 @@ def moment(rng: random.Random, at: datetime, *, future: bool = False) -> Moment:
         explicit.append((f"in {year}", f"in {year}"))
     which = "next" if future else "last"
     relative = [f"{which} week", f"{which} month", f"{which} year", f"{which} {weekday}", f"{which} weekend"]
-    relative += ["tomorrow", "the day after tomorrow", f"in {number} {unit}"] if future else ["yesterday", "the day before yesterday", f"{number} {unit} ago", "today", "last night"]
+    relative += (
+        ["tomorrow", "the day after tomorrow", f"in {number} {unit}"]
+        if future
+        else ["yesterday", "the day before yesterday", f"{number} {unit} ago", "today", "last night"]
+    )
     if rng.random() < 0.3:
         said, written = rng.choice(explicit)
         return Moment(" " + said, " " + written, written.split(" ", 1)[1])

@@ -14,7 +14,15 @@ from train_ref.world.language import COUNTS, Person, capital, joined, say
 from train_ref.world.words import Split, part
 
 QuestionKind = Literal["ask", "yesno", "count", "when", "who", "two-hop", "unknown"]
-KINDS: dict[QuestionKind, float] = {"ask": 0.36, "yesno": 0.12, "count": 0.09, "when": 0.11, "who": 0.11, "two-hop": 0.09, "unknown": 0.12}
+KINDS: dict[QuestionKind, float] = {
+    "ask": 0.36,
+    "yesno": 0.12,
+    "count": 0.09,
+    "when": 0.11,
+    "who": 0.11,
+    "two-hop": 0.09,
+    "unknown": 0.12,
+}
 
 SAME = {
     "home": ("Do {A} and {B} live in the same city?", "Do {A} and {B} live in the same place?", "Is the home of {A} in the same city as that of {B}?", "Are {A} and {B} living in the same city?", "Are {A} and {B} based in the same city?"),
@@ -38,7 +46,13 @@ HOP = {
     "study": ("What does the person {who} study?", "What is the major of the person {who}?", "What is the one {who} studying?", "Which subject does the person {who} study?", "What subject does the one {who} study?"),
     "partner": ("Who is the person {who} married to?", "Who is the spouse of the person {who}?", "Who did the person {who} marry?", "Who is the one {who} married to?", "What is the name of the spouse of the person {who}?"),
 }  # fmt: skip
-MORE = ("Who has more {nouns}, {A} or {B}?", "Does {A} or {B} have more {nouns}?", "Which of the two has more {nouns}, {A} or {B}?", "Who owns more {nouns}, {A} or {B}?", "Between {A} and {B}, who has more {nouns}?")
+MORE = (
+    "Who has more {nouns}, {A} or {B}?",
+    "Does {A} or {B} have more {nouns}?",
+    "Which of the two has more {nouns}, {A} or {B}?",
+    "Who owns more {nouns}, {A} or {B}?",
+    "Between {A} and {B}, who has more {nouns}?",
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,18 @@ class Question:
     answer: str | None
     rests_on: tuple[Fact, ...]
     kind: QuestionKind
+
+
+FIRST_PERSON = (
+    ("oes {S}", "o I"), ("is {S} ", "am I "), ("Is {S} ", "Am I "), ("as {S} ", "ave I "), ("wave I ", "was I "), ("Wave I ", "Was I "), ("{S} is ", "I am "),
+)  # fmt: skip
+
+
+def first_person(phrase: str) -> str:
+    """A question about ``{S}`` as one about oneself: its verbs made to agree."""
+    for other, mine in FIRST_PERSON:
+        phrase = phrase.replace(other, mine)
+    return phrase
 
 
 class Asker:
@@ -91,7 +117,12 @@ class Asker:
 
     def _say(self, phrase: str, fact: Fact, value: str = "", *, timed: bool = True) -> str:
         slots = fact.slots(value) | ({} if timed else {"when": ""})
-        return capital(say(phrase, self._name(fact.person), "", slots))
+        name = self._name(fact.person)
+        if fact.person.owner == "user" and self.rng.random() < 0.6:
+            phrase, name = (first_person(phrase), "I") if name == "user" else (phrase, name.replace("user's", "my"))
+        elif name == "user" and self.rng.random() < 0.5:
+            name = "the user"
+        return capital(say(phrase, name, "", slots))
 
     def _rivals(self, fact: Fact) -> list[Fact]:
         """Other facts of the family about the same person."""
@@ -113,7 +144,11 @@ class Asker:
         if fact.family.kind == "event":
             return None
         pool = [fact.family] if fact.family.name != "favourite" else []
-        value = self.rng.choice(part(w.FAVOURITES[fact.noun], self.split) or w.FAVOURITES[fact.noun]) if not pool else fact.family.value(self.rng, self.split)
+        value = (
+            self.rng.choice(part(w.FAVOURITES[fact.noun], self.split) or w.FAVOURITES[fact.noun])
+            if not pool
+            else fact.family.value(self.rng, self.split)
+        )
         if value in fact.values:
             return None
         return Question(self._say(phrase, fact, value), "no", (fact,), "yesno")
@@ -126,11 +161,17 @@ class Asker:
     def _when(self, fact: Fact) -> Question | None:
         if fact.family.kind != "event" or not fact.family.when or not fact.when.bare:
             return None
-        return Question(self._say(self._phrase(fact.family.when), fact, fact.values[0]), fact.when.bare, (fact,), "when")
+        return Question(
+            self._say(self._phrase(fact.family.when), fact, fact.values[0]), fact.when.bare, (fact,), "when"
+        )
 
     def _who(self, fact: Fact) -> Question | None:
         value = self.rng.choice(fact.values)
-        holders = [other for other in self.facts if other.family is fact.family and other.noun == fact.noun and value in other.values]
+        holders = [
+            other
+            for other in self.facts
+            if other.family is fact.family and other.noun == fact.noun and value in other.values
+        ]
         if not fact.family.who or len(holders) != 1:
             return None
         return Question(self._say(self._phrase(fact.family.who), fact, value), fact.person.label, (fact,), "who")
@@ -146,6 +187,8 @@ class Asker:
                 noun, plural = self.rng.choice(list(CHILDREN.items()))
             elif family.name == "favourite":
                 noun = self.rng.choice(list(w.FAVOURITES))
+            elif family.name == "kin":
+                noun = self.rng.choice(list(w.RELATIONS))
             if (person.label, family.name, noun) in known:
                 continue
             value = family.value(self.rng, self.split) or "red"
@@ -159,7 +202,11 @@ class Asker:
         self.rng.shuffle(usable)
         for one in usable:
             for other in usable:
-                if other.person.label != one.person.label and other.family is one.family and (not noun or other.noun == one.noun):
+                if (
+                    other.person.label != one.person.label
+                    and other.family is one.family
+                    and (not noun or other.noun == one.noun)
+                ):
                     return one, other
         return None
 
@@ -197,7 +244,11 @@ class Asker:
         value = self.rng.choice(bridge.values)
         if sum(value in fact.values and fact.family is bridge.family for fact in self.facts) != 1:
             return None
-        targets = [fact for fact in self.facts if fact.person == bridge.person and fact.family.name in HOP and fact.family is not bridge.family]
+        targets = [
+            fact
+            for fact in self.facts
+            if fact.person == bridge.person and fact.family.name in HOP and fact.family is not bridge.family
+        ]
         if not targets:
             return None
         target = self.rng.choice(targets)
