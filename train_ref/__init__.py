@@ -1,0 +1,1 @@
+"""The reference trainer: a world with a known truth, supervised training, evaluation through the SDK."""

@@ -236,7 +236,7 @@ def summary(tally: Tally, files: dict[str, int], candidates: Sequence[int]) -> d
         "text_f1": round(mean(tally.f1 or [0.0]), 4),
         "target_shown": tally.share("targets_shown", "targets"),
         "questions": tally.counts["truth_asked"],
-        **{f"end_to_end_em_{k}": tally.share(f"{n}_right", f"{n}_asked") for k in candidates[:-1] for n in [f"end_to_end_{k}"]},
+        **{f"end_to_end_em_{k}": tally.share(f"end_to_end_{k}_right", f"end_to_end_{k}_asked") for k in candidates[:-1]},
         f"end_to_end_em_{candidates[-1]}": tally.share("end_to_end_right", "end_to_end_asked"),
         f"answer_em_on_truth_{candidates[-1]}": tally.share("truth_right", "truth_asked"),
         "candidates_shown_mean": round(mean(tally.shown or [0]), 1),
@@ -254,7 +254,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=["train", "heldout"], default="heldout")
     parser.add_argument("--conversations", type=int, default=10)
-    parser.add_argument("--messages", type=int, default=90, help="per conversation")
+    parser.add_argument("--messages", type=int, default=150, help="per conversation")
     parser.add_argument("--questions", type=int, default=40, help="per conversation")
     parser.add_argument("--candidates", type=int, nargs="+", default=[30, 60], help="shown to the Answer Agent")
     parser.add_argument("--similar", type=int, default=BankConfig().similar, help="shown to the Memory Manager")

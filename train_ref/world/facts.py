@@ -280,6 +280,7 @@ class Teller:
         return text, (Effect(fact, fact, replace(fact, values=(value,), when=Moment())),), known
 
     def small_talk(self, speaker: str) -> str:
+        """Something that holds no fact."""
         rng = self.rng
         other = rng.choice([name for name in self.speakers if name != speaker] or [speaker])
         value = rng.choice(
