@@ -236,7 +236,9 @@ def summary(tally: Tally, files: dict[str, int], candidates: Sequence[int]) -> d
         "text_f1": round(mean(tally.f1 or [0.0]), 4),
         "target_shown": tally.share("targets_shown", "targets"),
         "questions": tally.counts["truth_asked"],
-        **{f"end_to_end_em_{k}": tally.share(f"end_to_end_{k}_right", f"end_to_end_{k}_asked") for k in candidates[:-1]},
+        **{
+            f"end_to_end_em_{k}": tally.share(f"end_to_end_{k}_right", f"end_to_end_{k}_asked") for k in candidates[:-1]
+        },
         f"end_to_end_em_{candidates[-1]}": tally.share("end_to_end_right", "end_to_end_asked"),
         f"answer_em_on_truth_{candidates[-1]}": tally.share("truth_right", "truth_asked"),
         "candidates_shown_mean": round(mean(tally.shown or [0]), 1),

@@ -12,7 +12,7 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from memr1_lite import answer_agent, memory_manager
+from memr1_lite.llm import MAX_SHOWN, ordinal
 from train_ref import tokenizer as tokenizers
 from train_ref.curves import plot
 from train_ref.model import ModelConfig, Transformer
@@ -30,26 +31,31 @@ from train_ref.tokenizer import AgentTokenizer
 # (from this share of the run, entries at most, row length): each batch draws one of those already begun,
 # the later ones more often. A step has about TOKENS tokens whatever the length.
 CURRICULUM: dict[Role, list[tuple[float, int, int]]] = {
-    "manager": [(0.0, 3, 512), (0.06, 5, 512), (0.12, 8, 512), (0.2, 10, 512)],
-    "answerer": [(0.0, 3, 512), (0.06, 8, 512), (0.15, 16, 1024), (0.25, 30, 1024), (0.35, 60, 2048)],
+    "manager": [(0.0, 2, 512), (0.15, 4, 512), (0.3, 6, 512), (0.45, 8, 512), (0.7, 10, 512)],
+    "answerer": [(0.0, 3, 512), (0.2, 6, 512), (0.35, 12, 512), (0.5, 30, 1024), (0.65, 60, 2048)],
 }
 TOKENS = 8192
+ORDINAL_WEIGHT = 3.0
+"""Naming the right entry is one token of a dozen, and the hard one."""
 PROMPT_VERSIONS = {"manager": memory_manager.PROMPT_VERSION, "answerer": answer_agent.PROMPT_VERSION}
 
 
-def loss_of(model: Transformer, hidden: Callable[..., Tensor], b: Batch) -> Tensor:
-    """Mean cross-entropy over the tokens that are learned."""
+def loss_of(model: Transformer, b: Batch, ordinals: Tensor) -> Tensor:
+    """Weighted mean cross-entropy over the tokens that are learned."""
     with torch.autocast("cpu", torch.bfloat16):
-        states = hidden(b.ids_BT, b.positions_BT, b.mask_BTT())
+        states = model.hidden(b.ids_BT, b.positions_BT, b.mask_BTT())
         chosen = b.targets_BT >= 0
         logits = F.linear(states[chosen], model.embed_tokens.weight)
-    return F.cross_entropy(logits.float(), b.targets_BT[chosen])
+    targets = b.targets_BT[chosen]
+    losses = F.cross_entropy(logits.float(), targets, reduction="none")
+    weights = torch.where(torch.isin(targets, ordinals), ORDINAL_WEIGHT, 1.0)
+    return (losses * weights).sum() / weights.sum()
 
 
 @torch.no_grad()
-def measure(model: Transformer, tokenizer: AgentTokenizer, batches: list[Batch], role: Role) -> dict[str, float]:
+def measure(model: Transformer, batches: list[Batch], ordinals: Tensor) -> dict[str, float]:
     """Shares of branches: right first token (operation), right ordinal, all right (what greedy decoding would say)."""
-    ordinals = {tokenizer.encode(f"[{n}]", True)[0] for n in range(1, 65)}
+    marks = set(ordinals.tolist())
     counts = dict.fromkeys(["first", "ordinal", "ordinals", "all", "total"], 0.0)
     for b in batches:
         with torch.autocast("cpu", torch.bfloat16):
@@ -64,7 +70,7 @@ def measure(model: Transformer, tokenizer: AgentTokenizer, batches: list[Batch],
                 counts["total"] += 1
                 counts["first"] += right[0] == said[0]
                 counts["all"] += right == said
-                named = [place for place, token in enumerate(right) if token in ordinals]
+                named = [place for place, token in enumerate(right) if token in marks]
                 if named:
                     counts["ordinals"] += 1
                     counts["ordinal"] += all(right[place] == said[place] for place in named)
@@ -85,6 +91,8 @@ class Run:
         if not (out / "tokenizer.json").exists():
             tokenizers.train(out, args.vocab)
         self.tokenizer = AgentTokenizer(out)
+        marks = [self.tokenizer.encode(ordinal(position), True)[0] for position in range(MAX_SHOWN)]
+        self.ordinals = torch.tensor(marks)
         torch.manual_seed(args.seed)
         self.rng = random.Random(args.seed)
         shape = ModelConfig(
@@ -106,6 +114,8 @@ class Run:
         self.step, self.spent, self.log = 0, 0.0, list[dict[str, float]]()
         if (out / "state.pt").exists():
             self._resume()
+        elif args.init:
+            self.model.load_state_dict(Transformer.load(args.init).state_dict())
         held = random.Random(10_007)
         lengths = [(8, 512)] if role == "manager" else [(8, 512), (30, 1024), (60, 2048)]
         self.held = [
@@ -169,7 +179,7 @@ class Run:
             for optimiser in self.optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = self.rate()
-            loss = loss_of(self.model, self.model.hidden, self.next_batch())
+            loss = loss_of(self.model, self.next_batch(), self.ordinals)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             for optimiser in self.optimisers:
@@ -189,7 +199,7 @@ class Run:
         line: dict[str, float] = {"step": self.step, "minutes": round(self.spent / 60, 1), "loss": round(loss, 4)}
         for index, batches in enumerate(self.held):
             suffix = "" if index == 0 else f"_{(8, 30, 60)[index]}"
-            figures = measure(self.model, self.tokenizer, batches, self.role)
+            figures = measure(self.model, batches, self.ordinals)
             line |= {name + suffix: round(value, 3) for name, value in figures.items()}
         self.log.append(line)
         tqdm.write(json.dumps(line))
@@ -210,6 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--every", type=int, default=100, help="steps between evaluations and checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--init", type=Path, help="start from the weights in this folder, of the same shape and tokenizer"
+    )
     parser.add_argument("--eager", action="store_true", help="without torch.compile: starts at once, runs slower")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)

@@ -17,7 +17,7 @@ from memr1_lite.memory_manager import written_operations
 from memr1_lite.records import Add, Candidate, Delete, Memory, Message, Noop, Operation, Update
 from train_ref.world import families as f
 from train_ref.world import words as w
-from train_ref.world.facts import MOST_ITEMS, Fact, Said, Teller
+from train_ref.world.facts import MOST_ITEMS, TRAIN_INTENTS, Fact, Said, Teller
 from train_ref.world.language import Person
 from train_ref.world.questions import Asker, Question
 from train_ref.world.words import Split, pick
@@ -143,8 +143,10 @@ def manager_example(rng: random.Random, split: Split, messages: int, most_shown:
     """One list of at most ``most_shown`` memories and ``messages`` independent messages over it."""
     speakers, people = cast(rng, split, rng.randint(0, 5))
     teller = Teller(rng, split, speakers, people)
+    if split == "train":
+        teller.intents = TRAIN_INTENTS
     at = some_day(rng)
-    shown_count = rng.choice((0, most_shown, rng.randint(1, most_shown), rng.randint(1, most_shown)))
+    shown_count = 0 if rng.random() < 0.1 else rng.choice((most_shown, rng.randint(1, most_shown)))
     retrieved = rng.random() < 0.6
     facts = some_facts(teller, shown_count * rng.randint(2, 5) if retrieved else shown_count, at)
     first = None
@@ -199,7 +201,7 @@ def answerer_example(rng: random.Random, split: Split, questions: int, candidate
     for _ in range(questions * 3):
         if len(asked) == questions:
             break
-        question = asker.question()
+        question = asker.cloze() if split == "train" and rng.random() < 0.2 else asker.question()
         if question and question.text not in {other.text for other in asked}:
             asked.append(question)
     if asked and rng.random() < 0.5:

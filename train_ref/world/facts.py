@@ -18,6 +18,31 @@ Intent = Literal["new", "change", "end", "correct", "retract", "repeat", "small"
 INTENTS: dict[Intent, float] = {
     "new": 0.30, "change": 0.26, "end": 0.07, "correct": 0.07, "retract": 0.07, "repeat": 0.08, "small": 0.09, "two": 0.06,
 }  # fmt: skip
+TRAIN_INTENTS: dict[Intent, float] = {
+    "new": 0.18, "change": 0.34, "end": 0.10, "correct": 0.10, "retract": 0.09, "repeat": 0.08, "small": 0.06, "two": 0.05,
+}  # fmt: skip
+"""What training hears more of: that which only the shown memories can decide."""
+FILLERS = (
+    "really just actually honestly finally recently lately happily still now then luckily sadly basically apparently "
+    "totally simply probably maybe well again certainly definitely usually often sometimes truly indeed somehow"
+).split()
+LIGHT = {
+    "really",
+    "just",
+    "always",
+    "the",
+    "a",
+    "so",
+    "now",
+    "very",
+    "at",
+    "my",
+    "these",
+    "days",
+    "finally",
+    "bad",
+    "new",
+}
 MOST_ITEMS = 4
 CHILDREN = {"son": "sons", "daughter": "daughters", "child": "children"}
 
@@ -50,7 +75,7 @@ class Fact:
         """What fills a phrase about ``value``."""
         return {
             "v": value, "av": article(value), "old": old, "aold": article(old) if old else "", "noun": self.noun, "an": article(self.noun),
-            "b": w.BASE_FORM.get(value, value), "nouns": self.plural, "when": self.when.written, "t": self.when.said,
+            "b": w.base_form(value), "nouns": self.plural, "when": self.when.written, "t": self.when.said,
         }  # fmt: skip
 
 
@@ -79,16 +104,34 @@ class Said:
     named: bool = True
 
 
+def varied(rng: random.Random, phrase: str) -> str:
+    """``phrase`` with a harmless word put in or a light one left out."""
+    words = phrase.split(" ")
+    light = [index for index, word in enumerate(words) if word in LIGHT]
+    if light and rng.random() < 0.4:
+        del words[rng.choice(light)]
+    else:
+        places = [
+            index for index in range(1, len(words)) if not words[index].startswith(("{v", "{av", "{old", "{aold"))
+        ]
+        if places:
+            filler = w.made_up(rng, "train") if rng.random() < 0.25 else rng.choice(FILLERS)
+            words.insert(rng.choice(places), filler)
+    return " ".join(words)
+
+
 class Teller:
     """Says things about the people of one conversation."""
 
     def __init__(self, rng: random.Random, split: Split, speakers: Sequence[str], people: Sequence[Person]) -> None:
         self.rng, self.split = rng, split
         self.speakers, self.people = tuple(speakers), tuple(people)
+        self.intents = INTENTS
 
     def choose(self, phrases: Sequence[str]) -> str:
-        """A phrase of the split."""
-        return self.rng.choice(part(phrases, self.split) or list(phrases))
+        """A phrase of the split; in training at times with a word more or less, so that no wording is learned by heart."""
+        phrase = self.rng.choice(part(phrases, self.split) or list(phrases))
+        return varied(self.rng, phrase) if self.split == "train" and self.rng.random() < 0.35 else phrase
 
     def general(self, phrases: Sequence[str], fact: Fact) -> str:
         """A phrase that fits any fact; where the value is no noun, one that says the whole clause."""
@@ -112,8 +155,7 @@ class Teller:
         elif family.name == "kin":
             noun = rng.choice(list(w.RELATIONS))
         if family.name == "favourite":
-            pool = list(w.FAVOURITES[noun])
-            value = rng.choice(part(pool, self.split) or pool)
+            value = w.pick(rng, w.FAVOURITES[noun], self.split)
         else:
             value = family.value(rng, self.split)
         when = Moment()
@@ -125,7 +167,7 @@ class Teller:
         """A value that the fact does not have."""
         for _ in range(20):
             value = (
-                self.rng.choice(w.FAVOURITES[fact.noun])
+                w.pick(self.rng, w.FAVOURITES[fact.noun], self.split)
                 if fact.family.name == "favourite"
                 else fact.family.value(self.rng, self.split)
             )
@@ -166,7 +208,7 @@ class Teller:
         speaker = rng.choice(self.speakers)
         mine = [fact for fact in facts if fact.person.owner == speaker]
         if intent is None:
-            intent = rng.choices(list(INTENTS), list(INTENTS.values()))[0]
+            intent = rng.choices(list(self.intents), list(self.intents.values()))[0]
         if intent == "two":
             return self._two(speaker, mine, at)
         text, effects, named = self._one(intent, speaker, mine, at)

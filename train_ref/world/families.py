@@ -47,7 +47,7 @@ class Family:
 
 def job(rng: random.Random, split: Split) -> str:
     """A job, at times at an invented company."""
-    return rng.choice(w.part(w.JOBS, split))
+    return pick(rng, w.JOBS, split)
 
 
 def company(rng: random.Random, split: Split) -> str:
@@ -57,7 +57,7 @@ def company(rng: random.Random, split: Split) -> str:
 
 def thing(rng: random.Random, split: Split) -> str:
     """A possession, at times with its colour or make."""
-    name = rng.choice(w.part(w.THINGS, split))
+    name = pick(rng, w.THINGS, split)
     roll = rng.random()
     if roll < 0.35:
         return f"{rng.choice(w.COLOURS)} {name}"

@@ -9,9 +9,9 @@ from typing import Literal
 
 from train_ref.world import families as f
 from train_ref.world import words as w
-from train_ref.world.facts import CHILDREN, Fact
+from train_ref.world.facts import CHILDREN, Fact, varied
 from train_ref.world.language import COUNTS, Person, capital, joined, say
-from train_ref.world.words import Split, part
+from train_ref.world.words import Split, part, pick
 
 QuestionKind = Literal["ask", "yesno", "count", "when", "who", "two-hop", "unknown"]
 KINDS: dict[QuestionKind, float] = {
@@ -105,7 +105,8 @@ class Asker:
         return None
 
     def _phrase(self, phrases: Sequence[str]) -> str:
-        return self.rng.choice(part(phrases, self.split) or list(phrases))
+        phrase = self.rng.choice(part(phrases, self.split) or list(phrases))
+        return varied(self.rng, phrase) if self.split == "train" and self.rng.random() < 0.2 else phrase
 
     def _name(self, person: Person) -> str:
         short = [person.name, f"{person.owner}'s {person.relation}"] if person.relation and person.name else []
@@ -123,6 +124,14 @@ class Asker:
         elif name == "user" and self.rng.random() < 0.5:
             name = "the user"
         return capital(say(phrase, name, "", slots))
+
+    def cloze(self) -> Question | None:
+        """A memory's own words with a gap: the plainest look-up there is, for learning to look up at all."""
+        fact = self.rng.choice(self.facts) if self.facts else None
+        if fact is None or self._rivals(fact):
+            return None
+        text = say(fact.family.text, self._name(fact.person), "", fact.slots("what") | {"av": "what", "when": ""})
+        return Question(capital(text.rstrip(".") + "?"), joined(fact.values), (fact,), "ask")
 
     def _rivals(self, fact: Fact) -> list[Fact]:
         """Other facts of the family about the same person."""
@@ -143,12 +152,10 @@ class Asker:
             return Question(self._say(phrase, fact, self.rng.choice(fact.values)), "yes", (fact,), "yesno")
         if fact.family.kind == "event":
             return None
-        pool = [fact.family] if fact.family.name != "favourite" else []
-        value = (
-            self.rng.choice(part(w.FAVOURITES[fact.noun], self.split) or w.FAVOURITES[fact.noun])
-            if not pool
-            else fact.family.value(self.rng, self.split)
-        )
+        if fact.family.name == "favourite":
+            value = pick(self.rng, w.FAVOURITES[fact.noun], self.split)
+        else:
+            value = fact.family.value(self.rng, self.split)
         if value in fact.values:
             return None
         return Question(self._say(phrase, fact, value), "no", (fact,), "yesno")

@@ -1,12 +1,13 @@
 """The open vocabulary of the world: names, places and things, real and invented, split into training and held-out.
 
-A word belongs to one split for ever: every fifth of each list is held out, and invented words carry their split in
-their first syllable. No held-out word is ever seen in training.
+A word belongs to one split for ever: every fifth of each list is held out, and of made-up words those whose checksum
+says so. No held-out word is ever seen in training.
 """
 
 from __future__ import annotations
 
 import random
+import zlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -172,7 +173,7 @@ PAST_AND_BASE = (
     "organized a party:organize a party|hosted a dinner:host a dinner|taught a class:teach a class"
 ).split("|")
 DEEDS = [pair.split(":")[0] for pair in PAST_AND_BASE]
-BASE_FORM = dict(pair.split(":") for pair in PAST_AND_BASE)
+VERBS = {past.split()[0]: base.split()[0] for past, base in (pair.split(":") for pair in PAST_AND_BASE)}
 RELATIONS = {
     "sister": "she", "brother": "he", "mother": "she", "father": "he", "mom": "she", "dad": "he", "son": "he",
     "daughter": "she", "wife": "she", "husband": "he", "aunt": "she", "uncle": "he", "cousin": "", "friend": "",
@@ -187,49 +188,78 @@ FAVOURITES = {
 COMPANY_ENDS = ["", "", " Labs", " Systems", " Bank", " Foods", " Motors", " Hospital", " School", " Studio", " Books"]
 MAKER_ENDS = ["", "", "", " Records", " House"]
 
+
+def base_form(deed: str) -> str:
+    """``paint the fence`` for ``painted the fence``; anything else as it is."""
+    verb, _, rest = deed.partition(" ")
+    return f"{VERBS.get(verb, verb)} {rest}".strip()
+
+
 ONSETS = "b br c ch cl d dr f fl g gr h j k kl l m n p ph pl qu r s sh sk sl st t th tr v w y z zh".split()
 NUCLEI = "a e i o u ai ea ee ia io oa oo ou ae y".split()
-CODAS = [
-    "",
-    "",
-    "",
-    "n",
-    "r",
-    "l",
-    "s",
-    "t",
-    "m",
-    "k",
-    "nd",
-    "rk",
-    "x",
-    "sh",
-    "th",
-    "ck",
-    "ll",
-    "v",
-    "z",
-    "p",
-    "g",
-    "b",
-]
-
-
+CODAS = ["", "", "", *"n r l s t m k nd rk x sh th ck ll v z p g b".split()]
 CONSONANTS = "b c d f g k l m n p r s t v z ll nn rd nt st lm mb".split()
 VOWELS = "a e i o u a e i o ia y".split()
+LISTS: tuple[Sequence[str], ...] = (
+    NAMES, CITIES, JOBS, HOBBIES, FOODS, ALLERGENS, PET_NAMES, THINGS, LANGUAGES, SUBJECTS, DIETS, CONDITIONS, EVENTS, PLACES,
+)  # fmt: skip
+KNOWN = {word.lower() for items in LISTS for item in items for word in item.split()}
+PARTS = sorted(
+    {word for items in LISTS for item in part(items, "train") for word in item.lower().split() if len(word) > 3}
+)
+MADE_UP = 0.35
+"""Share of values that are made up in training, so that copying is learned and not the lists."""
+
+
+def _syllables(rng: random.Random) -> str:
+    word = rng.choice(ONSETS) + rng.choice(NUCLEI)
+    for _ in range(rng.choice((0, 1, 1, 1, 2))):
+        word += rng.choice(CONSONANTS) + rng.choice(VOWELS)
+    return (word + rng.choice(CODAS))[:9]
+
+
+def _spliced(rng: random.Random) -> str:
+    one, other = rng.choice(PARTS), rng.choice(PARTS)
+    return one[: rng.randint(2, len(one))] + other[rng.randint(1, len(other) - 1) :]
+
+
+def _letters(rng: random.Random) -> str:
+    return "".join(rng.choices("eeeaaaiioouutnrslhdcmpgbfywkvxzjq", k=rng.randint(3, 7)))
+
+
+def made_up(rng: random.Random, split: Split) -> str:
+    """A word that is in no list, in lower case; its checksum says which split it belongs to."""
+    while True:
+        word = rng.choice((_syllables, _syllables, _spliced, _letters))(rng)
+        heldout = zlib.crc32(word.encode()) % 5 == 4
+        if len(word) > 2 and word not in KNOWN and heldout == (split == "heldout"):
+            return word
 
 
 def invented(rng: random.Random, split: Split) -> str:
-    """An invented proper name of two or three syllables; the first onset decides the split."""
-    onsets = part(ONSETS, split)
-    word = rng.choice(onsets) + rng.choice(NUCLEI)
-    for _ in range(rng.choice((1, 1, 1, 2))):
-        word += rng.choice(CONSONANTS) + rng.choice(VOWELS)
-    return (word + rng.choice(CODAS))[:9].capitalize()
+    """A made-up proper name."""
+    return made_up(rng, split).capitalize()
 
 
-def pick(rng: random.Random, items: Sequence[str], split: Split, made_up: float = 0.0) -> str:
-    """An item of the split, or with probability ``made_up`` an invented name."""
-    if rng.random() < made_up:
+def made_up_like(rng: random.Random, item: str, split: Split) -> str:
+    """A made-up value of the form of ``item``: its articles and capitals, one of its words replaced."""
+    words = item.split(" ")
+    free = [
+        index
+        for index, word in enumerate(words)
+        if word not in ("a", "an", "the", "to", "of", "in", "for", "on", "with")
+    ]
+    place = rng.choice(free[-2:])
+    word = made_up(rng, split)
+    words[place] = word.capitalize() if words[place][:1].isupper() else word
+    if place and words[place - 1] in ("a", "an"):
+        words[place - 1] = "an" if word[0] in "aeiou" else "a"
+    return " ".join(words)
+
+
+def pick(rng: random.Random, items: Sequence[str], split: Split, proper: float = 0.0) -> str:
+    """An item of the split, or with probability ``proper`` an invented name; in training often a made-up value."""
+    if rng.random() < proper:
         return invented(rng, split)
-    return rng.choice(part(items, split))
+    item = rng.choice(part(items, split) or list(items))
+    return made_up_like(rng, item, split) if split == "train" and rng.random() < MADE_UP else item
