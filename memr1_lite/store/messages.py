@@ -91,28 +91,20 @@ class Messages(Connection):
         return {row["id"]: message_of(row) for row in self._rows(sql, listed(ids))}
 
     def uncovered_messages(self, ids: Collection[int] | None = None) -> set[int]:
-        """Turns, among ``ids`` or all, from which no live memory was written."""
-        sql = f"""
-            SELECT id FROM messages WHERE id NOT IN (
-                SELECT message_id FROM memories WHERE message_id IS NOT NULL
-                UNION ALL
-                SELECT lineage.message_id FROM ({_LINEAGE}) AS lineage
-                JOIN memories ON memories.id = lineage.memory_id
-            )
+        """Turns, among ``ids`` or all, that changed no memory: what they say is nowhere but in them.
+
+        A turn whose memory was deleted since counts as covered: it says what was taken back.
         """
+        covered = """
+            SELECT changes.message_id FROM changes
+            JOIN operations ON operations.change_id = changes.id
+            WHERE changes.message_id = messages.id AND changes.undone_by IS NULL AND operations.op <> 'NOOP'
+        """
+        sql = f"SELECT id FROM messages WHERE NOT EXISTS ({covered})"
         if ids is None:
             return {row["id"] for row in self._rows(sql)}
         given = listed(list(ids))
-        covered = """
-            SELECT message_id FROM memories WHERE message_id IN (SELECT value FROM json_each(?1))
-            UNION ALL
-            SELECT changes.message_id FROM changes
-            JOIN operations ON operations.change_id = changes.id
-            JOIN memories ON memories.id = operations.memory_id
-            WHERE changes.message_id IN (SELECT value FROM json_each(?1))
-                AND changes.undone_by IS NULL AND operations.op IN ('ADD', 'UPDATE')
-        """
-        sql = f"SELECT id FROM messages WHERE id IN (SELECT value FROM json_each(?1)) AND id NOT IN ({covered})"
+        sql += " AND id IN (SELECT value FROM json_each(?))"
         return {row["id"] for row in self._rows(sql, given)}
 
     def memory_messages(self, memory_id: int) -> list[Message]:
