@@ -127,8 +127,8 @@ class Change(Record):
 class Candidate(Record):
     """One thing that retrieval found: a memory, or a raw turn that no memory covers.
 
-    ``score`` is the reciprocal-rank-fusion score; ``vector_rank`` and ``keyword_rank`` count from 1 and are None where
-    that leg did not find it. ``turn`` is the raw turn behind a memory, or the turn itself.
+    ``score`` is the fused score of retrieval, good for ordering only; ``vector_rank`` and ``keyword_rank`` count from 1
+    and are None where that leg did not find it. ``turn`` is the raw turn behind a memory, or the turn itself.
     """
 
     kind: Literal["memory", "turn"]

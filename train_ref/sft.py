@@ -34,7 +34,7 @@ CURRICULUM: dict[Role, list[tuple[float, int, int]]] = {
     "manager": [(0.0, 2, 512), (0.15, 4, 512), (0.3, 6, 512), (0.45, 8, 512), (0.7, 10, 512)],
     "answerer": [(0.0, 3, 512), (0.2, 6, 512), (0.35, 12, 512), (0.5, 30, 1024), (0.65, 60, 2048)],
 }
-TOKENS = 8192
+TOKENS = 4096
 ORDINAL_WEIGHT = 3.0
 """Naming the right entry is one token of a dozen, and the hard one."""
 PROMPT_VERSIONS = {"manager": memory_manager.PROMPT_VERSION, "answerer": answer_agent.PROMPT_VERSION}

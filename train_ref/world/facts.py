@@ -10,7 +10,7 @@ from typing import Literal
 
 from train_ref.world import families as f
 from train_ref.world import words as w
-from train_ref.world.families import Family
+from train_ref.world.families import GENERAL, Family
 from train_ref.world.language import COUNTS, Moment, Person, article, capital, joined, moment, say
 from train_ref.world.words import Split, part
 
@@ -143,7 +143,7 @@ class Teller:
         """A random fact about ``person``."""
         rng = self.rng
         family = family or rng.choice(f.FAMILIES)
-        if family.subjects == "speaker" and not person.is_speaker:
+        if family.about == "speaker" and not person.is_speaker:
             person = Person(person.owner)
         noun = plural = ""
         if family.name == "pets":
@@ -246,16 +246,16 @@ class Teller:
         roll = rng.random()
         if roll < 0.1:
             text = say(
-                self.choose(f.REMEMBER),
+                self.choose(GENERAL["remember"]),
                 "I" if person.is_speaker else person.label,
                 "",
                 {"fact": self.plain(fact, fact.values[0])},
             )
-        elif roll < 0.16 and fact.family.change and fact.family.kind == "list":
-            phrase = self.choose([phrase for phrase in fact.family.change if "old}" not in phrase])
+        elif roll < 0.16 and fact.family.phrases("change") and fact.family.kind == "list":
+            phrase = self.choose([phrase for phrase in fact.family.phrases("change") if "old}" not in phrase])
             text = self.clause(phrase, fact, fact.values[0])
         else:
-            text = self.clause(self.choose(fact.family.tell), fact, fact.values[0])
+            text = self.clause(self.choose(fact.family.phrases("tell")), fact, fact.values[0])
         fact = self.as_remembered(fact, text)
         return text, (Effect(result=fact, alone=fact),), True
 
@@ -272,7 +272,11 @@ class Teller:
             return None
         value = self.another_value(fact)
         old = fact.values[-1]
-        phrases = family.tell if self.rng.random() < 0.25 or not family.change else family.change
+        phrases = (
+            family.phrases("tell")
+            if self.rng.random() < 0.25 or not family.phrases("change")
+            else family.phrases("change")
+        )
         text = self.clause(self.choose(phrases), fact, value, old, known=True)
         values = (value,) if family.kind == "single" else (*fact.values, value)
         known = fact.person.mention(random.Random(0)) in text or fact.person.is_speaker
@@ -280,10 +284,10 @@ class Teller:
         return text, (effect,), known
 
     def _end(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
-        if not fact.family.end:
+        if not fact.family.phrases("end"):
             return None
         value = self.rng.choice(fact.values)
-        text = self.clause(self.choose(fact.family.end), fact, value, known=True)
+        text = self.clause(self.choose(fact.family.phrases("end")), fact, value, known=True)
         return text, (self._without(fact, value),), True
 
     @staticmethod
@@ -294,7 +298,7 @@ class Teller:
     def _correct(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
         old = self.rng.choice(fact.values)
         value = self.another_value(fact)
-        template = self.general(f.CORRECT, fact)
+        template = self.general(GENERAL["correct"], fact)
         clause = self.plain(fact, value, timed=False, known=True)
         text = capital(say(template, "I", "", {"fact": clause, "v": value, "old": old}))
         values = tuple(value if item == old else item for item in fact.values)
@@ -308,16 +312,18 @@ class Teller:
     def _retract(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
         value = self.rng.choice(fact.values)
         clause = self.plain(fact, value, timed=False, known=True)
-        text = capital(say(self.general(f.RETRACT, fact), "I", "", {"fact": clause, "v": value}))
+        text = capital(say(self.general(GENERAL["retract"], fact), "I", "", {"fact": clause, "v": value}))
         return text, (self._without(fact, value),), True
 
     def _repeat(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
         value = self.rng.choice(fact.values)
         if self.rng.random() < 0.5:
             clause = self.plain(fact, value, timed=False, known=True)
-            text = capital(say(self.choose(f.REPEAT), "I", "", {"fact": clause}))
+            text = capital(say(self.choose(GENERAL["repeat"]), "I", "", {"fact": clause}))
         else:
-            text = self.clause(self.choose(fact.family.tell), replace(fact, when=Moment()), value, known=True)
+            text = self.clause(
+                self.choose(fact.family.phrases("tell")), replace(fact, when=Moment()), value, known=True
+            )
         known = fact.person.mention(random.Random(0)) in text or fact.person.is_speaker
         return text, (Effect(fact, fact, replace(fact, values=(value,), when=Moment())),), known
 
@@ -335,7 +341,8 @@ class Teller:
         day = rng.choice(["Monday", "Friday", "Sunday", "the weekend", "Christmas"])
         count = rng.choice([1, 1, 2])
         return " ".join(
-            say(self.choose(f.SMALL_TALK), "I", "", {"other": other, "v": value, "day": day}) for _ in range(count)
+            say(self.choose(GENERAL["small_talk"]), "I", "", {"other": other, "v": value, "day": day})
+            for _ in range(count)
         )
 
     def _two(self, speaker: str, mine: list[Fact], at: datetime) -> Said:
@@ -347,7 +354,7 @@ class Teller:
             text2, effects2, named2 = self._one(intents[1], speaker, rest, at)
             if not touched & {fact.key for effect in effects2 for fact in (effect.target, effect.result) if fact}:
                 break
-        follow = self.choose(f.FOLLOW) if self.rng.random() < 0.6 else " "
+        follow = self.choose(GENERAL["follow"]) if self.rng.random() < 0.6 else " "
         joint = lowered(text2) if follow.strip() else capital(text2)
         text = self._dressed(text1, speaker, "small") + follow + joint
         return Said(speaker, text, at, (*effects1, *effects2), "two", named1 and named2)
@@ -356,10 +363,10 @@ class Teller:
         rng = self.rng
         other = rng.choice([name for name in self.speakers if name != speaker] or [speaker])
         if intent not in ("small",) and rng.random() < 0.2:
-            opener = self.choose(f.OPENERS).replace("{other}", other)
+            opener = self.choose(GENERAL["openers"]).replace("{other}", other)
             text = opener + (capital(text) if opener.rstrip().endswith(("!", ".")) else lowered(text))
         if intent not in ("small",) and rng.random() < 0.15:
-            text += self.choose(f.CLOSERS)
+            text += self.choose(GENERAL["closers"])
         return capital(text)
 
 

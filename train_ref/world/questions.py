@@ -10,6 +10,7 @@ from typing import Literal
 from train_ref.world import families as f
 from train_ref.world import words as w
 from train_ref.world.facts import CHILDREN, Fact, varied
+from train_ref.world.families import PHRASES
 from train_ref.world.language import COUNTS, Person, capital, joined, say
 from train_ref.world.words import Split, part, pick
 
@@ -24,35 +25,8 @@ KINDS: dict[QuestionKind, float] = {
     "unknown": 0.12,
 }
 
-SAME = {
-    "home": ("Do {A} and {B} live in the same city?", "Do {A} and {B} live in the same place?", "Is the home of {A} in the same city as that of {B}?", "Are {A} and {B} living in the same city?", "Are {A} and {B} based in the same city?"),
-    "job": ("Do {A} and {B} have the same job?", "Do {A} and {B} do the same work?", "Are {A} and {B} in the same profession?", "Is the job of {A} the same as that of {B}?", "Do {A} and {B} work in the same job?"),
-    "diet": ("Do {A} and {B} follow the same diet?", "Are {A} and {B} on the same diet?", "Is the diet of {A} the same as that of {B}?", "Do {A} and {B} eat the same way?", "Do {A} and {B} keep to the same diet?"),
-    "study": ("Do {A} and {B} study the same subject?", "Are {A} and {B} studying the same thing?", "Do {A} and {B} have the same major?", "Is the major of {A} the same as that of {B}?", "Do {A} and {B} study the same?"),
-}  # fmt: skip
-BOTH = {
-    "hobby": ("What do both {A} and {B} enjoy?", "Which hobby do {A} and {B} share?", "What hobby do {A} and {B} have in common?", "What do {A} and {B} both enjoy?", "Which hobby do both {A} and {B} have?"),
-    "likes": ("What do both {A} and {B} like to eat?", "Which food do {A} and {B} both like?", "What food do both {A} and {B} like?", "What do {A} and {B} both like?", "Which food is liked by both {A} and {B}?"),
-    "language": ("Which language do both {A} and {B} speak?", "What language do {A} and {B} have in common?", "Which language do {A} and {B} share?", "What language do both {A} and {B} speak?", "Which language can both {A} and {B} speak?"),
-}  # fmt: skip
-WHICH = {
-    "home": "who lives in {v}", "job": "who works as {av}", "employer": "who works at {v}", "study": "who studies {v}", "allergy": "who is allergic to {v}",
-    "hobby": "who enjoys {v}", "instrument": "who plays the {v}", "car": "who drives a {v}", "condition": "who suffers from {v}", "language": "who speaks {v}",
-}  # fmt: skip
-HOP = {
-    "home": ("Where does the person {who} live?", "In which city does the person {who} live?", "Where is the home of the person {who}?", "Which city does the one {who} live in?", "What city does the person {who} live in?"),
-    "job": ("What is the job of the person {who}?", "What does the person {who} do for a living?", "What does the one {who} work as?", "What job does the person {who} have?", "What is the profession of the person {who}?"),
-    "employer": ("Where does the person {who} work?", "Which company does the person {who} work for?", "Who is the employer of the person {who}?", "At which company is the person {who} employed?", "Which company does the one {who} work for?"),
-    "study": ("What does the person {who} study?", "What is the major of the person {who}?", "What is the one {who} studying?", "Which subject does the person {who} study?", "What subject does the one {who} study?"),
-    "partner": ("Who is the person {who} married to?", "Who is the spouse of the person {who}?", "Who did the person {who} marry?", "Who is the one {who} married to?", "What is the name of the spouse of the person {who}?"),
-}  # fmt: skip
-MORE = (
-    "Who has more {nouns}, {A} or {B}?",
-    "Does {A} or {B} have more {nouns}?",
-    "Which of the two has more {nouns}, {A} or {B}?",
-    "Who owns more {nouns}, {A} or {B}?",
-    "Between {A} and {B}, who has more {nouns}?",
-)
+TWO = PHRASES["two"]
+SAME, BOTH, HOP, WHICH, MORE = TWO["same"], TWO["both"], TWO["hop"], TWO["which"], TWO["more"]
 
 
 @dataclass(frozen=True)
@@ -139,7 +113,7 @@ class Asker:
         return [other for other in self.facts if other is not fact and other.key[:3] == same]
 
     def _ask(self, fact: Fact) -> Question | None:
-        phrase = self._phrase(fact.family.ask)
+        phrase = self._phrase(fact.family.phrases("ask"))
         rivals = self._rivals(fact)
         timed = bool(fact.when.bare) and "{when}" in phrase and (bool(rivals) or self.rng.random() < 0.5)
         if rivals and (not timed or any(other.when.bare == fact.when.bare for other in rivals)):
@@ -147,7 +121,7 @@ class Asker:
         return Question(self._say(phrase, fact, timed=timed), joined(fact.values), (fact,), "ask")
 
     def _yesno(self, fact: Fact) -> Question | None:
-        phrase = self._phrase(fact.family.yesno)
+        phrase = self._phrase(fact.family.phrases("yesno"))
         if "v}" not in phrase or self.rng.random() < 0.5:
             return Question(self._say(phrase, fact, self.rng.choice(fact.values)), "yes", (fact,), "yesno")
         if fact.family.kind == "event":
@@ -161,15 +135,17 @@ class Asker:
         return Question(self._say(phrase, fact, value), "no", (fact,), "yesno")
 
     def _count(self, fact: Fact) -> Question | None:
-        if not fact.family.count:
-            return None
-        return Question(self._say(self._phrase(fact.family.count), fact), COUNTS[len(fact.values)], (fact,), "count")
-
-    def _when(self, fact: Fact) -> Question | None:
-        if fact.family.kind != "event" or not fact.family.when or not fact.when.bare:
+        if not fact.family.phrases("count"):
             return None
         return Question(
-            self._say(self._phrase(fact.family.when), fact, fact.values[0]), fact.when.bare, (fact,), "when"
+            self._say(self._phrase(fact.family.phrases("count")), fact), COUNTS[len(fact.values)], (fact,), "count"
+        )
+
+    def _when(self, fact: Fact) -> Question | None:
+        if fact.family.kind != "event" or not fact.family.phrases("when") or not fact.when.bare:
+            return None
+        return Question(
+            self._say(self._phrase(fact.family.phrases("when")), fact, fact.values[0]), fact.when.bare, (fact,), "when"
         )
 
     def _who(self, fact: Fact) -> Question | None:
@@ -179,9 +155,11 @@ class Asker:
             for other in self.facts
             if other.family is fact.family and other.noun == fact.noun and value in other.values
         ]
-        if not fact.family.who or len(holders) != 1:
+        if not fact.family.phrases("who") or len(holders) != 1:
             return None
-        return Question(self._say(self._phrase(fact.family.who), fact, value), fact.person.label, (fact,), "who")
+        return Question(
+            self._say(self._phrase(fact.family.phrases("who")), fact, value), fact.person.label, (fact,), "who"
+        )
 
     def _unknown(self) -> Question | None:
         known = {fact.key[:3] for fact in self.facts}
@@ -200,7 +178,9 @@ class Asker:
                 continue
             value = family.value(self.rng, self.split) or "red"
             fact = Fact(family, person, (value,), noun, plural)
-            phrases = family.ask if self.rng.random() < 0.6 else (family.yesno or family.ask)
+            phrases = (
+                family.phrases("ask") if self.rng.random() < 0.6 else (family.phrases("yesno") or family.phrases("ask"))
+            )
             return Question(self._say(self._phrase(phrases), fact, value, timed=False), None, (), "unknown")
         return None
 

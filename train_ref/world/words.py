@@ -185,8 +185,24 @@ FAVOURITES = {
     "animal": [pair.split(":")[0] for pair in SPECIES], "season": ["spring", "summer", "autumn", "winter"],
     "school subject": SUBJECTS,
 }  # fmt: skip
+INSTRUMENTS = (
+    "guitar piano violin cello flute clarinet saxophone trumpet drums harp banjo ukulele accordion harmonica "
+    "oboe trombone bass viola mandolin organ"
+).split()
+APPOINTMENTS = (
+    "a dentist appointment|a job interview|a doctor's appointment|a driving test|an eye exam|a piano exam|"
+    "a math exam|a final exam|a meeting with the bank|a haircut|a blood test|a dance audition|a court hearing|"
+    "a vet appointment|a parent-teacher meeting|a house viewing|a visa interview|a therapy session|"
+    "an oral exam|a tax appointment"
+).split("|")
+GOALS = (
+    "learn {language}|run a marathon|write a novel|start a podcast|open a bakery|lose five kilos|"
+    "save for a house|learn to swim|quit smoking|build a boat|climb Mont Blanc|read fifty books|"
+    "learn the {instrument}|start a garden|become a better cook|get a driving licence|volunteer at a shelter|"
+    "start a company|learn to sail|run a half marathon|paint the kitchen|restore an old car|write a song|"
+    "finish a degree|walk the Camino"
+).split("|")
 COMPANY_ENDS = ["", "", " Labs", " Systems", " Bank", " Foods", " Motors", " Hospital", " School", " Studio", " Books"]
-MAKER_ENDS = ["", "", "", " Records", " House"]
 
 
 def base_form(deed: str) -> str:
