@@ -103,7 +103,7 @@ FAMILIES = (
     Family("dislikes", "list", of(w.FOODS), "{S} dislikes {v}.", "{S} {dislike|dislikes} {v}"),
     Family("condition", "single", of(w.CONDITIONS), "{S} suffers from {v}.", "{S} {suffer|suffers} from {v}"),
     Family("partner", "single", of(w.NAMES, 0.25), "{S} is married to {v}.", "{S} {am|is} married to {v}"),
-    Family("car", "single", car, "{S} drives a {v}.", "{S} {drive|drives} a {v}"),
+    Family("car", "single", car, "{S} drives {av}.", "{S} {drive|drives} {av}"),
     Family("age", "single", age, "{S} is {v} years old.", "{S} {am|is} {v} years old"),
     Family("pets", "list", of(w.PET_NAMES, 0.35), "{S} has a {noun} named {v}.", "{S} {have|has} a {noun} named {v}"),
     Family("children", "list", of(w.NAMES, 0.25), "{S} has a {noun} named {v}.", "{S} {have|has} a {noun} named {v}"),
