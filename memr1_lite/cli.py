@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from memr1_lite import __version__
 from memr1_lite.bank import IN_MEMORY, MemoryBank
 from memr1_lite.config import Agents
-from memr1_lite.conversations import Turn, read_jsonl, read_locomo
+from memr1_lite.conversations import Turn, locomo_conversations, read_jsonl, read_locomo
 from memr1_lite.demo import play
 from memr1_lite.errors import InvalidInputError, MemR1Error, ModelError, ModelLoadError
 from memr1_lite.lines import answer_lines, candidate_line, change_lines, dated, demo_lines
@@ -212,7 +212,8 @@ def stats(path: str, as_json: bool) -> None:
 @main.command(name="import")
 @path_argument
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--conversation", help="Which conversation of a LoCoMo file, such as conv-26.")
+@click.option("--format", "shape", type=click.Choice(["locomo", "jsonl"]), help="Told by the file's name if left out.")
+@click.option("--conversation", help="Which conversation of a LoCoMo file, such as conv-26; its first if left out.")
 @click.option("--limit", type=click.IntRange(min=0), help="Import only the first so many turns.")
 @click.option("--no-decide", is_flag=True, help="Only keep the turns; a later import decides about them.")
 @agent_options
@@ -220,6 +221,7 @@ def stats(path: str, as_json: bool) -> None:
 def import_(
     path: str,
     file: Path,
+    shape: str | None,
     conversation: str | None,
     limit: int | None,
     no_decide: bool,
@@ -227,16 +229,16 @@ def import_(
     answerer: Path | None,
     as_json: bool,
 ) -> None:
-    """Remember a conversation from FILE: .jsonl with one turn per line, or .json in LoCoMo's shape.
+    """Remember a conversation from FILE: .jsonl with one turn per line, or LoCoMo's .json.
 
     Interrupted and run again it goes on where it stopped: no turn is kept or decided about twice.
 
     \b
     Example:
         memr1 import andrew.db chat.jsonl
-        memr1 import conv26.db locomo10.json --conversation conv-26 --limit 50
+        memr1 import conv26.db locomo10.json --format locomo --conversation conv-26
     """
-    turns = _turns(file, conversation)[:limit]
+    turns = _turns(file, shape, conversation)[:limit]
     undecided, last = 0, ""
     with (
         MemoryBank.open(path, agents=Agents(manager=manager, answerer=answerer)) as bank,
@@ -318,11 +320,15 @@ def _next_line() -> str:
     return sys.stdin.readline()
 
 
-def _turns(file: Path, conversation: str | None) -> list[Turn]:
-    if file.suffix == ".json":
+def _turns(file: Path, shape: str | None, conversation: str | None) -> list[Turn]:
+    if shape == "locomo" or (shape is None and file.suffix == ".json"):
+        if conversation is None:
+            conversation, *others = locomo_conversations(file) or [""]
+            if others:
+                click.echo(f"Importing {conversation}; --conversation takes {', '.join(others)}.", err=True)
         return read_locomo(file, conversation)
     if conversation is not None:
-        raise click.UsageError("--conversation is for LoCoMo's .json files; a .jsonl file is one conversation.")
+        raise click.UsageError("--conversation is for LoCoMo's files; a JSON Lines file is one conversation.")
     return read_jsonl(file)
 
 

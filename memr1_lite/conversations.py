@@ -28,6 +28,14 @@ class Turn(Record):
     source_id: str
 
 
+def locomo_conversations(path: str | Path) -> list[str]:
+    """The conversations of a file in the shape of ``locomo10.json``, by their ``sample_id``, in its order.
+
+    :raises ConversationFormatError: the file is of another shape, naming the place
+    """
+    return list(_samples(Path(path)))
+
+
 def read_locomo(path: str | Path, conversation: str | None = None) -> list[Turn]:
     """Read one conversation of a file in the shape of ``locomo10.json``; turns take the time of their session.
 
@@ -36,11 +44,7 @@ def read_locomo(path: str | Path, conversation: str | None = None) -> list[Turn]
     :raises InvalidInputError: the file holds no such conversation
     """
     path = Path(path)
-    samples = _expect(_json(path, _text(path)), list, path, "the top", "a list of conversations")
-    places: dict[str, dict[str, object]] = {}
-    for position, sample in enumerate(samples):
-        sample = _expect(sample, dict, path, f"[{position}]", "an object")
-        places[_expect(sample.get("sample_id"), str, path, f"[{position}].sample_id", "a text")] = sample
+    places = _samples(path)
     if conversation is None and len(places) == 1:
         conversation = next(iter(places))
     if conversation not in places:
@@ -56,6 +60,15 @@ def read_locomo(path: str | Path, conversation: str | None = None) -> list[Turn]
         for position, entry in enumerate(entries):
             turns.append(_locomo_turn(path, f"{place}.session_{number}[{position}]", entry, at, conversation))
     return turns
+
+
+def _samples(path: Path) -> dict[str, dict[str, object]]:
+    samples = _expect(_json(path, _text(path)), list, path, "the top", "a list of conversations")
+    places: dict[str, dict[str, object]] = {}
+    for position, sample in enumerate(samples):
+        sample = _expect(sample, dict, path, f"[{position}]", "an object")
+        places[_expect(sample.get("sample_id"), str, path, f"[{position}].sample_id", "a text")] = sample
+    return places
 
 
 def read_jsonl(path: str | Path) -> list[Turn]:

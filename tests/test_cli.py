@@ -157,7 +157,16 @@ def test_import_reads_one_conversation_of_a_locomo_file(run, path, tmp_path):
     file.write_text(json.dumps([{"sample_id": name, "conversation": conversation} for name in ("conv-1", "conv-2")]))
     run("import", path, str(file), "--no-decide", "--conversation", "conv-2")
     assert "Ann: I like tea.  (8 May 2023)" in run("search", path, "tea").stdout
-    assert "conv-1, conv-2" in run("import", path, str(file), exit_code=1).stderr
+    assert "conv-1, conv-2" in run("import", path, str(file), "--conversation", "conv-3", exit_code=1).stderr
+
+
+def test_import_takes_the_first_conversation_and_says_so_where_none_is_named(run, path, tmp_path):
+    conversation = {"session_1": [], "session_1_date_time": "1:56 pm on 8 May, 2023"}
+    file = tmp_path / "locomo10"
+    file.write_text(json.dumps([{"sample_id": name, "conversation": conversation} for name in ("conv-1", "conv-2")]))
+    result = run("import", path, str(file), "--format", "locomo", "--no-decide")
+    assert "Importing conv-1; --conversation takes conv-2." in result.stderr
+    assert "0 turns" in result.stdout
 
 
 def test_a_broken_file_is_an_error_that_names_the_line(run, path, tmp_path):

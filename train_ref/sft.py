@@ -35,6 +35,8 @@ CURRICULUM: dict[Role, list[tuple[float, int, int]]] = {
     "answerer": [(0.0, 3, 512), (0.2, 6, 512), (0.35, 12, 512), (0.5, 30, 1024), (0.65, 60, 2048)],
 }
 TOKENS = 4096
+LOOK_UP_UNTIL, LOOK_UP_SHARE = 0.6, 0.35
+"""Until then this share of a Manager's batches are questions: they teach to find the right entry, which it needs too."""
 ORDINAL_WEIGHT = 3.0
 """Naming the right entry is one token of a dozen, and the hard one."""
 PROMPT_VERSIONS = {"manager": memory_manager.PROMPT_VERSION, "answerer": answer_agent.PROMPT_VERSION}
@@ -164,7 +166,10 @@ class Run:
         """A batch of one of the stages begun, the latest with half of the weight."""
         stages = [stage for stage in CURRICULUM[self.role] if stage[0] <= self.progress()]
         _, entries, length = stages[-1] if self.rng.random() < 0.5 else self.rng.choice(stages)
-        make = source(self.role, self.rng, "train", entries, length)
+        role = self.role
+        if self.progress() < LOOK_UP_UNTIL and self.rng.random() < LOOK_UP_SHARE:
+            role = "answerer"
+        make = source(role, self.rng, "train", entries, length)
         return batch(make, self.tokenizer, TOKENS // length, length)
 
     def train(self) -> None:
