@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -106,11 +106,22 @@ def source(role: Role, rng: random.Random, split: Split, entries: int, length: i
     return lambda: answerer_example(rng, split, length // 18, rng.choice((entries, rng.randint(1, entries))))
 
 
-def batch(make: Source, tokenizer: AgentTokenizer, rows: int, length: int) -> Batch:
-    """``rows`` packed examples of ``length``."""
+def relabelled(row: Row, tokenizer: AgentTokenizer, rng: random.Random) -> Row:
+    """``row`` with its ordinals exchanged for others, any of the 64: a short list then teaches all of them."""
+    ordinals = tokenizer.ordinals
+    new = dict(zip(ordinals, rng.sample(ordinals, len(ordinals)), strict=True))
+    return replace(
+        row, ids=[new.get(token, token) for token in row.ids], targets=[new.get(token, token) for token in row.targets]
+    )
+
+
+def batch(
+    make: Source, tokenizer: AgentTokenizer, rows: int, length: int, relabel: random.Random | None = None
+) -> Batch:
+    """``rows`` packed examples of ``length``, with their ordinals exchanged if ``relabel`` is given."""
     packed: list[Row] = []
     while len(packed) < rows:
         row = pack(make(), tokenizer, length)
         if row is not None:
-            packed.append(row)
+            packed.append(row if relabel is None else relabelled(row, tokenizer, relabel))
     return collate(packed, length, tokenizer.pad)

@@ -21,7 +21,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from memr1_lite import answer_agent, memory_manager
-from memr1_lite.llm import MAX_SHOWN, ordinal
 from train_ref import tokenizer as tokenizers
 from train_ref.curves import plot
 from train_ref.model import ModelConfig, Transformer
@@ -36,7 +35,9 @@ CURRICULUM: dict[Role, list[tuple[float, int, int]]] = {
 }
 TOKENS = 4096
 LOOK_UP_UNTIL, LOOK_UP_SHARE = 0.6, 0.35
-"""Until then this share of a Manager's batches are questions: they teach to find the right entry, which it needs too."""
+"""Until then this share of a Manager's batches are questions: they teach to find the right entry; it needs that too."""
+RELABEL_UNTIL, RELABEL_SHARE = 0.75, 0.6
+"""Until then this share of the batches has its ordinals exchanged: reading a label is learned before long lists are."""
 ORDINAL_WEIGHT = 3.0
 """Naming the right entry is one token of a dozen, and the hard one."""
 PROMPT_VERSIONS = {"manager": memory_manager.PROMPT_VERSION, "answerer": answer_agent.PROMPT_VERSION}
@@ -93,8 +94,7 @@ class Run:
         if not (out / "tokenizer.json").exists():
             tokenizers.train(out, args.vocab)
         self.tokenizer = AgentTokenizer(out)
-        marks = [self.tokenizer.encode(ordinal(position), True)[0] for position in range(MAX_SHOWN)]
-        self.ordinals = torch.tensor(marks)
+        self.ordinals = torch.tensor(self.tokenizer.ordinals)
         torch.manual_seed(args.seed)
         self.rng = random.Random(args.seed)
         shape = ModelConfig(
@@ -170,7 +170,8 @@ class Run:
         if self.progress() < LOOK_UP_UNTIL and self.rng.random() < LOOK_UP_SHARE:
             role = "answerer"
         make = source(role, self.rng, "train", entries, length)
-        return batch(make, self.tokenizer, TOKENS // length, length)
+        relabel = self.rng if self.progress() < RELABEL_UNTIL and self.rng.random() < RELABEL_SHARE else None
+        return batch(make, self.tokenizer, TOKENS // length, length, relabel)
 
     def train(self) -> None:
         """Run to the end, with a line of figures every ``--every`` steps."""

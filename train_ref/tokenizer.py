@@ -83,6 +83,7 @@ class AgentTokenizer:
         self.vocab_size = self._trusted.get_vocab_size()
         self.eos = self._trusted.token_to_id(END)
         self.pad = self._trusted.token_to_id(PAD)
+        self.ordinals = [self._trusted.token_to_id(ordinal(position)) for position in range(MAX_SHOWN)]
         self.encode = lru_cache(maxsize=100_000)(self._encode)
 
     def _encode(self, text: str, trusted: bool) -> tuple[int, ...]:
