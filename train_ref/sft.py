@@ -118,6 +118,7 @@ class Run:
             self._resume()
         elif args.init:
             self.model.load_state_dict(Transformer.load(args.init).state_dict())
+            self.step, self.spent = int(args.begin * args.steps), args.begin * args.minutes * 60
         held = random.Random(10_007)
         lengths = [(8, 512)] if role == "manager" else [(8, 512), (30, 1024), (60, 2048)]
         self.held = [
@@ -229,6 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--init", type=Path, help="start from the weights in this folder, of the same shape and tokenizer"
     )
+    parser.add_argument("--begin", type=float, default=0.0, help="with --init: the share of the run that it replaces")
     parser.add_argument("--eager", action="store_true", help="without torch.compile: starts at once, runs slower")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
