@@ -478,6 +478,20 @@ def test_a_forked_child_is_told_to_load_the_model_itself(manager):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
+def test_a_daemon_thread_in_the_middle_of_a_call_does_not_crash_the_exit(manager_path):
+    code = """
+import sys, threading, time
+from memr1_lite.llama import LlamaModel
+model = LlamaModel.load(sys.argv[1], threads=1)
+def work():
+    while True:
+        model.logits([1, 2, 3] * 300)
+threading.Thread(target=work, daemon=True).start()
+time.sleep(0.5)
+"""
+    assert subprocess.run([sys.executable, "-c", code, str(manager_path)], check=False).returncode == 0
+
+
 def test_importing_the_package_does_not_load_the_engine():
     code = "import sys, memr1_lite.llama; sys.exit(any(name.startswith('llama_cpp') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -61,7 +61,7 @@ class LlamaModel:
             )
         self._native = NativeModel(library, model)
         # Freed also when nobody closes; a native model is megabytes that Python does not count.
-        self._finalizer = weakref.finalize(self, self._native.free)
+        self._finalizer = weakref.finalize(self, _free_unless_busy, self._native, self._lock)
         try:
             self._set_up(context, threads, exact_cache)
         except BaseException:
@@ -165,7 +165,8 @@ class LlamaModel:
     def close(self) -> None:
         """Free the model; twice is fine. Waits for a call that is running."""
         with self._lock:
-            self._finalizer()
+            if self._finalizer.detach() is not None:
+                self._native.free()
 
     def __enter__(self) -> LlamaModel:
         return self
@@ -261,6 +262,15 @@ class LlamaModel:
         if last:
             return _rows(self._library.llama_get_logits_ith(native.context, -1), 1, size)
         return np.empty((0, size), dtype=np.float32)
+
+
+def _free_unless_busy(native: NativeModel, lock: threading.Lock) -> None:
+    """Free what nobody closed; not under a daemon thread that still runs it while the interpreter exits."""
+    if lock.acquire(blocking=False):
+        try:
+            native.free()
+        finally:
+            lock.release()
 
 
 def _end_of_turn(vocabulary: Vocabulary, template: str) -> int:
