@@ -5,7 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 
 import numpy as np
@@ -325,6 +325,28 @@ def test_a_transaction_is_all_or_nothing_and_a_nested_one_fails_alone(store):
 # ---- undo
 
 
+def test_an_interrupt_just_after_a_transaction_began_leaves_none_open(store, path):
+    class Interrupting:
+        def __init__(self, connection):
+            self.connection = connection
+
+        def __getattr__(self, name):
+            return getattr(self.connection, name)
+
+        def execute(self, sql, *values):
+            self.connection.execute(sql, *values)
+            raise KeyboardInterrupt
+
+    connection, store._connection = store._connection, Interrupting(store._connection)
+    for interrupted in (lambda: store.record("Andrew", "a", None), store.stats):
+        with suppress(KeyboardInterrupt):
+            interrupted()
+    store._connection = connection
+    store.record("Andrew", "b", None)
+    with open_bank(path) as other:
+        assert [message.text for message in other.messages()] == ["b"]
+
+
 def test_undo_restores_text_vector_origin_and_time(store):
     one, two = store.record("Andrew", "a", SPRING), store.record("Andrew", "b", None)
     add(store, "one dog", message_id=one.id)
@@ -577,6 +599,24 @@ def test_a_purge_that_another_reader_holds_up_says_so_and_is_finished_on_reopeni
     assert [row for row in contents(path)["settings"] if "erasure" in row[0]] == []
 
 
+def test_a_bank_with_an_unfinished_purge_opens_also_while_another_process_writes(path):
+    path.parent.mkdir()
+    with open_bank(path, busy_seconds=0.2) as store:
+        add(store, SECRET)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT count(*) FROM memories").fetchone()
+            with pytest.raises(StoreError, match="another process has the file open"):
+                store.forget(1, purge=True)
+            other.execute("COMMIT")
+            other.execute("BEGIN IMMEDIATE")
+            with open_bank(path, busy_seconds=0.1) as again:
+                assert texts(again) == {}
+            other.execute("ROLLBACK")
+    open_bank(path).close()
+    assert not any(word in bytes_beside(path) for word in DISTINCTIVE)
+
+
 def test_a_purge_inside_a_transaction_is_refused(store):
     add(store, "a")
     with store.transaction(), pytest.raises(InvalidInputError):
@@ -703,6 +743,20 @@ def test_a_closed_bank_says_so(store):
         store.memories()
     with pytest.raises(ClosedError):
         store.record("Andrew", "a", None)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_is_told_to_open_the_bank_itself(store):
+    child = os.fork()
+    if child == 0:
+        try:
+            store.record("Andrew", "a", None)
+        except StoreError as error:
+            os._exit(7 if "forked" in str(error) else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert store.record("Andrew", "b", None).id == 1
 
 
 def test_a_bank_that_is_busy_for_too_long_is_an_error_with_advice(store, path):

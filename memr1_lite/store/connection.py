@@ -52,6 +52,7 @@ class Connection:
         self.path = path
         self._lock = threading.RLock()
         self._closed = False
+        self._process = os.getpid()
         self._connection = connection
 
     def close(self) -> None:
@@ -62,7 +63,13 @@ class Connection:
 
     @contextmanager
     def _use(self) -> Iterator[sqlite3.Connection]:
-        """Hold the lock, refuse a closed bank, and turn SQLite's errors into ours."""
+        """Hold the lock, refuse a closed or a forked bank, and turn SQLite's errors into ours."""
+        # Before the lock: a thread that does not exist in the child may have held it.
+        if os.getpid() != self._process:
+            raise StoreError(
+                f"The bank {self.path!r} was opened before this process was forked, and SQLite files can be damaged so:"
+                " open it in the child, or start processes with 'spawn'."
+            )
         with self._lock:
             if self._closed:
                 raise ClosedError(f"The bank {self.path!r} has been closed: open it again.")
@@ -80,9 +87,10 @@ class Connection:
         """
         with self._use() as connection:
             nested = connection.in_transaction
-            # IMMEDIATE: a transaction that began by reading could not wait for another writer, only fail.
-            connection.execute("SAVEPOINT nested" if nested else "BEGIN IMMEDIATE")
             try:
+                # Inside the try: an interrupt just after it would leave a transaction open that nobody commits.
+                # IMMEDIATE: a transaction that began by reading could not wait for another writer, only fail.
+                connection.execute("SAVEPOINT nested" if nested else "BEGIN IMMEDIATE")
                 yield
                 connection.execute("RELEASE nested" if nested else "COMMIT")
             except BaseException:
@@ -100,8 +108,8 @@ class Connection:
             if connection.in_transaction:
                 yield
                 return
-            connection.execute("BEGIN")
             try:
+                connection.execute("BEGIN")
                 yield
             finally:
                 if connection.in_transaction:

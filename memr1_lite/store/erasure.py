@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from memr1_lite.errors import InvalidInputError, MemoryNotFoundError, StoreError
 from memr1_lite.records import Change
 from memr1_lite.store.changes import Changes
@@ -98,4 +100,6 @@ class Erasure(Changes):
     def _finish_erasure(self) -> None:
         """Finish a purge that was interrupted, when the bank is opened and no one else is in the way."""
         if self._row("SELECT 1 FROM settings WHERE key = ?", _UNFINISHED) is not None:
-            self._overwrite_free_bytes()
+            # A writer elsewhere or a full disk leaves it for the next time: the bank must open all the same.
+            with suppress(StoreError):
+                self._overwrite_free_bytes()
