@@ -15,7 +15,7 @@ from memr1_lite.config import Agents, BankConfig
 from memr1_lite.dates import as_datetime
 from memr1_lite.decision_flow import DecisionFlow, Manager
 from memr1_lite.embedders import LexicalEmbedder
-from memr1_lite.errors import ClosedError, InvalidInputError, ModelError, ModelLoadError, VectorIndexError
+from memr1_lite.errors import ClosedError, InvalidInputError, MemR1Error, ModelError, ModelLoadError
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.gate import check_line, check_text
 from memr1_lite.llm import Embedder
@@ -90,7 +90,7 @@ class MemoryBank:
         store = Store.open(path, embedder=embedder.name, dimension=embedder.dimension)
         try:
             retriever = _retriever(store, embedder, path, config, new)
-        except VectorIndexError:
+        except MemR1Error:
             store.close()
             raise
         files = FileAgents(agents or Agents(), config.threads)
@@ -192,11 +192,14 @@ class MemoryBank:
         Purged are the memory, all its versions, and the turns it was written from; nothing brings them back.
 
         :raises MemoryNotFoundError: no such memory
+        :raises StoreError: the memory is purged, but another process keeps old bytes: close it, purge again
         """
-        change = self._open_store().forget(memory_id, purge=purge)
-        if purge:
-            self._retriever.rebuild()
-        return change
+        store = self._open_store()
+        try:
+            return store.forget(memory_id, purge=purge)
+        finally:
+            if purge:  # also where the store could not overwrite all of its own bytes yet
+                self._retriever.rebuild()
 
     def undo(self, change: Change | int) -> Change:
         """Take one change back, whoever made it; undoing the result is redoing.
@@ -283,9 +286,11 @@ class MemoryBank:
 
 def _retriever(store: Store, embedder: Embedder, path: str | Path, config: BankConfig, new: bool) -> Retriever:
     """The retriever over ``store``, with its indexes kept beside the database."""
+    # Absolute: the indexes are written at the end, and the process may have changed its folder by then.
+    beside = None if str(path) == IN_MEMORY else Path(path).absolute()
     memories, turns = (
         VectorIndex(
-            None if str(path) == IN_MEMORY else Path(f"{path}.{rows}.hnsw"),
+            None if beside is None else beside.with_name(f"{beside.name}.{rows}.hnsw"),
             embedder.dimension,
             exact_below=config.exact_below,
             embedder=embedder.name,

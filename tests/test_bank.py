@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from contextlib import closing
 from datetime import date, datetime
 
 import pytest
@@ -22,6 +24,7 @@ from memr1_lite.errors import (
     ModelLoadError,
     NotABankError,
     StaleDecisionError,
+    StoreError,
     UndoConflictError,
 )
 from memr1_lite.llm import END
@@ -366,6 +369,37 @@ def test_a_purged_memory_leaves_no_byte_beside_the_bank(opened, tmp_path):
         content = file.read_bytes()
         assert b"uddy" not in content
         assert vector not in content
+
+
+def test_a_purge_that_another_reader_holds_up_leaves_no_vector_beside_the_bank(opened, tmp_path):
+    bank = opened(BUDDY, ("ADD", " Audrey likes tea.", END), config=BankConfig(exact_below=0))
+    bank.remember("I adopted a dog named Buddy.")
+    bank.remember("I like tea.", speaker="Audrey")
+    vector = LexicalEmbedder().embed(["Andrew has a dog named Buddy."]).tobytes()
+    bank.search("dog")
+    bank._retriever.save()
+    bank._store._connection.execute("PRAGMA busy_timeout = 50")
+    with closing(sqlite3.connect(tmp_path / "bank.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM memories").fetchone()
+        with pytest.raises(StoreError, match="another process has the file open"):
+            bank.forget(1, purge=True)
+        reader.execute("COMMIT")
+    bank.close()
+    indexes = list(tmp_path.glob("*.hnsw"))
+    assert indexes
+    assert not any(vector in index.read_bytes() for index in indexes)
+
+
+def test_the_index_stays_beside_the_bank_where_the_process_changes_its_folder(opened, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with opened(BUDDY, path="here.db", config=BankConfig(exact_below=0)) as bank:
+        bank.remember("I adopted a dog named Buddy.")
+        bank.search("dog")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (tmp_path / "here.db.memories.hnsw").exists()
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_new_bank_in_the_place_of_a_deleted_one_does_not_inherit_its_index(opened, tmp_path):
