@@ -21,7 +21,7 @@ def convert_all(
     """
     forward = torch_forward(source) if forward is None else forward
     with whole_file(target, force=force) as temporary:
-        full = temporary.with_name("full.gguf")
+        full = temporary.with_name(f"full-{target.name}")
         to_gguf(source, full, outtype="F16")
         exact = check(source, full, forward)
         quantize(full, temporary, quant=quant)

@@ -248,6 +248,8 @@ def import_(
             keep = bank.record if no_decide else bank.remember
             try:
                 keep(turn.text, speaker=turn.speaker, at=turn.at, source_id=turn.source_id)
+            except InvalidInputError as error:
+                raise InvalidInputError(f"Turn {turn.source_id!r}: {error}") from error
             except ModelLoadError:  # no later turn would fare better
                 raise
             except ModelError as error:

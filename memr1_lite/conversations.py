@@ -146,7 +146,7 @@ def _text(path: Path) -> str:
 def _json(path: Path, text: str, line: int | None = None) -> object:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # not only JSONDecodeError: a number may be too long to read
         number = line or getattr(error, "lineno", 1)
         raise _wrong(path, f"line {number}", "JSON", str(error)) from error
 

@@ -62,7 +62,7 @@ def as_datetime(at: str | date | datetime | None) -> datetime | None:
         return datetime.combine(at, time.min)
     try:
         return isoparse(at.strip()).replace(tzinfo=None)
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, OverflowError) as error:
         raise InvalidInputError(
             f"at={at!r} is not a date: give a datetime or ISO 8601 text, such as '2023-06-16' or '2023-06-16T19:20'."
         ) from error

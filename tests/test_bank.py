@@ -101,6 +101,7 @@ def test_everything_is_there_again_after_reopening(opened):
         {"text": "Hi there", "speaker": "Ann\nBen"},
         {"text": "Hi there", "speaker": "x" * 81},
         {"text": "Hi there", "at": "soon"},
+        {"text": "Hi there", "at": "9999-12-31T24:00"},
         {"text": "Hi there", "source_id": ""},
     ],
 )

@@ -150,6 +150,12 @@ def test_a_turn_that_cannot_be_decided_about_does_not_stop_an_import(run, path, 
     assert "1 turns are kept but undecided" in result.stderr
 
 
+def test_a_turn_that_cannot_be_kept_is_named_and_those_before_it_are_kept(run, path, tmp_path):
+    file = chat_file(tmp_path, "I adopted a dog named Buddy.", "x" * 9_000)
+    assert "'chat.jsonl:2:" in run("import", path, file, "--no-decide", exit_code=1).stderr
+    assert "messages     1\n" in run("stats", path).stdout
+
+
 def test_import_reads_one_conversation_of_a_locomo_file(run, path, tmp_path):
     turn = {"speaker": "Ann", "dia_id": "D1:1", "text": "I like tea."}
     conversation = {"session_1": [turn], "session_1_date_time": "1:56 pm on 8 May, 2023"}

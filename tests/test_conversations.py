@@ -129,6 +129,7 @@ def test_a_line_separator_inside_a_text_does_not_end_the_line(jsonl):
         ({"speaker": "Ann", "text": "  "}, "line 2, 'text'.*not blank"),
         ("[1, 2]", "line 2: expected an object"),
         ("{not json", "line 2: expected JSON"),
+        ('{"speaker": "Ann", "text": "Hi", "at": ' + "1" * 5_000 + "}", "line 2.*expected"),
     ],
 )
 def test_a_line_of_another_shape_is_named(jsonl, line, place):

@@ -76,10 +76,11 @@ def test_a_checkpoint_in_bfloat16_is_read(checkpoint, copy, tmp_path):
 
 
 def test_the_whole_chain_leaves_one_quantised_file(checkpoint, tmp_path):
-    exact, quantised = convert_all(checkpoint, tmp_path / "agent.gguf", quant="Q8_0")
+    # "full" is what the file in between was once called.
+    exact, quantised = convert_all(checkpoint, tmp_path / "full.gguf", quant="Q8_0")
     assert exact.largest < quantised.largest < 1
-    assert [file.name for file in tmp_path.iterdir()] == ["agent.gguf"]
-    with LlamaModel.load(tmp_path / "agent.gguf", role="manager") as model:
+    assert [file.name for file in tmp_path.iterdir()] == ["full.gguf"]
+    with LlamaModel.load(tmp_path / "full.gguf", role="manager") as model:
         assert model.name == "tiny manager"
         assert len(model.tokenize(Segment("UPDATE[12]", trusted=True))) == 2
 
