@@ -35,6 +35,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except MemR1Error as error:
             raise click.ClickException(str(error)) from error
+        except UnicodeError as error:
+            raise click.ClickException(f"Give UTF-8 text, or set PYTHONUTF8=1: {error}") from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -258,11 +258,11 @@ class VectorIndex:
             self.rebuild(self._position, *(self._vectors.items() if live else ExactVectors(self._dimension).items()))
 
     def _write(self, path: Path) -> None:
+        unfinished = path.with_name(path.name + ".tmp")
         if isinstance(self._vectors, ExactVectors):
-            for old in (_header_path(path), path):
+            for old in (_header_path(path), path, unfinished):  # unfinished: of a process that was killed
                 old.unlink(missing_ok=True)
             return
-        unfinished = path.with_name(path.name + ".tmp")
         try:
             unfinished.touch(mode=0o600)  # vectors tell about texts: no more readable than the bank
             self._vectors.write(unfinished)

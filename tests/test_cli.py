@@ -121,6 +121,13 @@ def test_an_error_is_one_line_on_stderr(run, path, arguments, said):
     assert "Traceback" not in result.stderr
 
 
+def test_text_in_another_encoding_is_an_error_too(run, path):
+    run("remember", path, "I like tea.", decisions=[("NOOP",)])
+    for command in (("remember", path, "-"), ("chat", path)):
+        result = run(*command, stdin=b"Caf\xe9\n", exit_code=1)
+        assert result.stderr.splitlines()[-1].startswith("Error: Give UTF-8 text")
+
+
 def test_reading_commands_make_no_new_bank(run, path):
     for command in (("ask", path, "q"), ("search", path, "q"), ("list", path), ("history", path), ("stats", path)):
         run(*command, exit_code=1)

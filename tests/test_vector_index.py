@@ -307,6 +307,13 @@ def test_a_truncated_file_is_noticed(tmp_path, name, share):
     assert not again.load()
 
 
+def test_few_vectors_leave_no_file_not_even_what_a_killed_process_left_unfinished(tmp_path):
+    saved(tmp_path)
+    (tmp_path / "bank.hnsw.tmp").write_bytes(b"half a graph")
+    filled(5, EXACT, tmp_path / "bank.hnsw").save()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["bank.hnsw", "bank.hnsw.json"])
 def test_either_file_alone_is_not_enough(tmp_path, name):
     _, again = saved(tmp_path)
