@@ -15,7 +15,14 @@ from memr1_lite.config import Agents, BankConfig
 from memr1_lite.dates import as_datetime
 from memr1_lite.decision_flow import DecisionFlow, Manager
 from memr1_lite.embedders import LexicalEmbedder
-from memr1_lite.errors import ClosedError, InvalidInputError, MemR1Error, ModelError, ModelLoadError
+from memr1_lite.errors import (
+    ClosedError,
+    InvalidInputError,
+    MalformedOutputError,
+    MemR1Error,
+    ModelError,
+    ModelLoadError,
+)
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.gate import check_line, check_text
 from memr1_lite.llm import Embedder
@@ -224,6 +231,8 @@ class MemoryBank:
         candidates = self.search(question, self._config.candidates if k is None else k)
         found = time.perf_counter()
         reply = self._answerer.answer(question, candidates) if candidates else Reply(text=UNKNOWN, known=False)
+        if any(not 0 <= position < len(candidates) for position in reply.cited):
+            raise MalformedOutputError(f"An answer cites other than the {len(candidates)} shown.", raw=str(reply))
         return Answer(
             text=reply.text,
             known=reply.known,

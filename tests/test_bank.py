@@ -29,7 +29,7 @@ from memr1_lite.errors import (
 )
 from memr1_lite.llm import END
 from memr1_lite.memory_manager import MemoryManager
-from memr1_lite.records import Add, Decision, Update
+from memr1_lite.records import Add, Decision, Reply, Update
 from memr1_lite.testing import HashEmbedder, ScriptedModel
 
 BUDDY = ("ADD", " Andrew has a dog named Buddy.", END)
@@ -283,6 +283,18 @@ def test_an_answer_cites_what_it_was_shown_and_says_how_long_it_took(opened):
     assert answer.cited[0].turn.text == "I adopted a dog named Buddy."
     assert answer.timings.retrieve > 0
     assert answer.timings.think > 0
+
+
+@pytest.mark.parametrize("position", [-1, 1])
+def test_an_agent_that_cites_what_it_was_not_shown_is_an_error(opened, position):
+    class Inventing:
+        def answer(self, question, candidates):
+            return Reply(text="tea", known=True, cited=(position,))
+
+    bank = opened(answer_agent=Inventing())
+    bank.record("I like tea.")
+    with pytest.raises(MalformedOutputError, match="1 shown"):
+        bank.ask("Which tea?")
 
 
 def test_where_nothing_is_found_no_model_is_asked(opened):
