@@ -47,7 +47,7 @@ class MemoryBank:
     """Long-term memory in one SQLite file, kept by a Memory Manager and read by an Answer Agent.
 
     :meth:`open` is the way in; the constructor takes the collaborators themselves. Any number of threads may use one
-    bank: models serialise their calls, and no lock or transaction is held while one thinks.
+    bank: decisions are made one after another, and neither readers nor the database wait while a model thinks.
     """
 
     def __init__(

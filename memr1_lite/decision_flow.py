@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -29,7 +30,7 @@ class Manager(Protocol):
 
 
 class DecisionFlow:
-    """Brings a turn to its change. No lock and no transaction is held while the Manager thinks."""
+    """Brings a turn to its change. Nobody else waits while the Manager thinks: neither readers nor the database."""
 
     def __init__(
         self, store: Store, retriever: Retriever, embedder: Embedder, manager: Manager, config: BankConfig
@@ -39,9 +40,15 @@ class DecisionFlow:
         self._embedder = embedder
         self._manager = manager
         self._config = config
+        # One decision after another: two like messages at once would each add what the other is about to write.
+        self._turn = threading.RLock()
 
     def decide(self, message: Message) -> Change:
         """The change that ``message`` brings about, or has brought about."""
+        with self._turn:
+            return self._decide(message)
+
+    def _decide(self, message: Message) -> Change:
         change = self._decided(message)
         if change is None and self._gated(message):
             nothing = Decision(operations=(Noop(op="NOOP"),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from datetime import date, datetime
 
@@ -253,25 +254,48 @@ def test_nothing_is_locked_while_a_model_thinks(opened):
     assert len(bank.list()) == 1
 
 
-def test_two_threads_with_one_source_id_write_one_change(opened):
+def test_two_banks_on_one_file_with_one_source_id_write_one_change(opened):
     both = threading.Barrier(2, timeout=10)
 
     def together(message, similar):
         both.wait()
         return add("Andrew has a dog named Buddy.")(message, similar)
 
-    bank, changes = opened(memory_manager=Interrupting(together, together)), []
+    manager, changes = Interrupting(together, together), []
+    bank, other = opened(memory_manager=manager), opened(memory_manager=manager)
 
-    def remember():
-        changes.append(bank.remember("I adopted a dog named Buddy.", source_id="chat/1"))
+    def remember(one):
+        changes.append(one.remember("I adopted a dog named Buddy.", source_id="chat/1"))
 
-    threads = [threading.Thread(target=remember) for _ in range(2)]
+    threads = [threading.Thread(target=remember, args=(one,)) for one in (bank, other)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert changes[0] == changes[1]
     assert (len(bank.list()), len(bank.history())) == (1, 1)
+
+
+def test_messages_of_several_threads_see_what_the_others_wrote(opened):
+    class Merging:
+        def decide(self, message, similar):
+            time.sleep(0.02)
+            if similar:
+                (memory,) = similar
+                text = f"{memory.text} {message.text}"
+                operation = Update(op="UPDATE", memory_id=memory.id, version=memory.version, text=text)
+                return Decision(operations=(operation,))
+            return add(message.text)(message, similar)
+
+    bank = opened(memory_manager=Merging())
+    names = ("Buddy", "Scout", "Rex", "Bella")
+    threads = [threading.Thread(target=bank.remember, args=(f"A dog named {name}.",)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (memory,) = bank.list()
+    assert all(name in memory.text for name in names)
 
 
 def test_an_answer_cites_what_it_was_shown_and_says_how_long_it_took(opened):

@@ -30,11 +30,11 @@ from train_ref.tokenizer import AgentTokenizer
 # (from this share of the run, entries at most, row length): each batch draws one of those already begun,
 # the later ones more often. A step has about TOKENS tokens whatever the length.
 CURRICULUM: dict[Role, list[tuple[float, int, int]]] = {
-    "manager": [(0.0, 2, 512), (0.15, 4, 512), (0.3, 6, 512), (0.45, 8, 512), (0.7, 10, 512)],
-    "answerer": [(0.0, 3, 512), (0.2, 6, 512), (0.35, 12, 512), (0.5, 30, 1024), (0.65, 60, 2048)],
+    "manager": [(0.0, 2, 512), (0.15, 4, 512), (0.3, 6, 512), (0.4, 8, 512), (0.55, 10, 512)],
+    "answerer": [(0.0, 3, 512), (0.2, 6, 512), (0.35, 12, 512), (0.42, 30, 1024), (0.55, 60, 2048)],
 }
 TOKENS = 4096
-LOOK_UP_UNTIL, LOOK_UP_SHARE = 0.6, 0.35
+LOOK_UP_UNTIL, LOOK_UP_SHARE = 0.6, 0.25
 """Until then this share of a Manager's batches are questions: they teach to find the right entry; it needs that too."""
 RELABEL_UNTIL, RELABEL_SHARE = 0.75, 0.6
 """Until then this share of the batches has its ordinals exchanged: reading a label is learned before long lists are."""

@@ -68,7 +68,8 @@ class Fact:
     def text(self) -> str:
         """The memory, as it is to be written."""
         if self.noun and self.family.kind == "list" and len(self.values) > 1:
-            return f"{self.person.label} has {COUNTS[len(self.values)]} {self.plural}, {joined(self.values)}."
+            count = COUNTS[len(self.values)]
+            return capital(f"{self.person.label} has {count} {self.plural}, {joined(self.values)}.")
         return capital(say(self.family.text, self.person.label, "", self.slots(joined(self.values))))
 
     def slots(self, value: str, old: str = "") -> dict[str, str]:

@@ -223,7 +223,7 @@ KNOWN = {word.lower() for items in LISTS for item in items for word in item.spli
 PARTS = sorted(
     {word for items in LISTS for item in part(items, "train") for word in item.lower().split() if len(word) > 3}
 )
-MADE_UP = 0.35
+MADE_UP = 0.4
 """Share of values that are made up in training, so that copying is learned and not the lists."""
 
 
