@@ -17,6 +17,7 @@ from memr1_lite.decision_flow import DecisionFlow, Manager
 from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import (
     ClosedError,
+    ContextOverflowError,
     InvalidInputError,
     MalformedOutputError,
     MemR1Error,
@@ -223,14 +224,17 @@ class MemoryBank:
 
         Where nothing is found, the answer is an honest "I don't know", and no model runs.
 
+        Where ``k`` is left to the bank, the last candidates are left out until the rest fit into the model's context;
+        ``Answer.candidates`` are those that were shown.
+
         :param k: candidates shown to the agent, instead of ``config.candidates``
-        :raises ContextOverflowError: they do not fit into the model's context: ask with a smaller ``k``
+        :raises ContextOverflowError: the ``k`` asked for do not fit into the model's context
         :raises ModelError: the model could not answer
         """
         started = time.perf_counter()
         candidates = self.search(question, self._config.candidates if k is None else k)
         found = time.perf_counter()
-        reply = self._answerer.answer(question, candidates) if candidates else Reply(text=UNKNOWN, known=False)
+        candidates, reply = self._reply(question, candidates, fewer=k is None)
         if any(not 0 <= position < len(candidates) for position in reply.cited):
             raise MalformedOutputError(f"An answer cites other than the {len(candidates)} shown.", raw=str(reply))
         return Answer(
@@ -242,6 +246,19 @@ class MemoryBank:
             confidence=reply.confidence,
             model=reply.model,
         )
+
+    def _reply(
+        self, question: str, candidates: builtins.list[Candidate], fewer: bool
+    ) -> tuple[builtins.list[Candidate], Reply]:
+        while candidates:
+            try:
+                return candidates, self._answerer.answer(question, candidates)
+            except ContextOverflowError as error:  # raised before the model runs
+                fitting = len(candidates) * error.available // error.needed
+                if not fewer or not 0 < fitting < len(candidates):
+                    raise
+                candidates = candidates[:fitting]
+        return [], Reply(text=UNKNOWN, known=False)
 
     def search(self, query: str, k: int = 10) -> builtins.list[Candidate]:
         """The memories, and turns that no memory covers, most like ``query``, best first; needs no model.

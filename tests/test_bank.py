@@ -342,12 +342,31 @@ def test_a_question_shows_at_most_k_candidates(opened):
     assert len(bank.ask("Which dog barks?", k=2).candidates) == 2
 
 
-def test_a_prompt_that_does_not_fit_is_an_error_not_a_cut(opened):
-    class Small:
-        def answer(self, question, candidates):
-            raise ContextOverflowError(needed=5_000, available=4_096)
+class Small:
+    """An Answer Agent with room for so many candidates."""
 
-    bank = opened(BUDDY, answer_agent=Small())
+    def __init__(self, room):
+        self.room = room
+
+    def answer(self, question, candidates):
+        if len(candidates) > self.room:
+            raise ContextOverflowError(needed=100 * len(candidates), available=100 * self.room + 99)
+        return Reply(text="Buddy", known=True, cited=(0,))
+
+
+def test_candidates_that_do_not_fit_are_left_out_from_the_end_and_the_answer_shows_it(opened):
+    bank = opened(answer_agent=Small(2))
+    for name in ("Buddy", "Scout", "Rex", "Bella"):
+        bank.record(f"A dog named {name}.")
+    found = bank.search("Which dog?")
+    answer = bank.ask("Which dog?")
+    assert (len(found), list(answer.candidates)) == (4, found[:2])
+    with pytest.raises(ContextOverflowError):
+        bank.ask("Which dog?", k=4)
+
+
+def test_a_question_that_fits_with_no_candidate_at_all_is_an_error(opened):
+    bank = opened(BUDDY, answer_agent=Small(0))
     bank.remember("I adopted a dog named Buddy.")
     with pytest.raises(ContextOverflowError):
         bank.ask("Which dog?")
