@@ -61,6 +61,8 @@ def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, outtype: str) -> N
     for key in ("role", "prompt_version"):
         if key in training:
             writer.add_string(f"memr1.{key}", training[key])
+    if "own_words" in training:
+        writer.add_string("memr1.own_words", " ".join(training["own_words"]))
     for key in ("training_data", "figures"):
         if key in training:
             writer.add_string(f"memr1.{key}", _text(training[key]))

@@ -27,7 +27,7 @@ from memr1_lite.errors import (
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.gate import check_line, check_text
 from memr1_lite.llm import Embedder
-from memr1_lite.records import Answer, Candidate, Change, Memory, Message, Reply, Timings
+from memr1_lite.records import DEFAULT_SPEAKER, Answer, Candidate, Change, Memory, Message, Reply, Timings
 from memr1_lite.retriever import Retriever
 from memr1_lite.store import Stats, Store
 from memr1_lite.vector_index import VectorIndex
@@ -135,7 +135,7 @@ class MemoryBank:
         self,
         text: str,
         *,
-        speaker: str = "user",
+        speaker: str = DEFAULT_SPEAKER,
         at: str | date | datetime | None = None,
         source_id: str | None = None,
     ) -> Change:
@@ -155,7 +155,7 @@ class MemoryBank:
         self,
         text: str,
         *,
-        speaker: str = "user",
+        speaker: str = DEFAULT_SPEAKER,
         at: str | date | datetime | None = None,
         source_id: str | None = None,
     ) -> Message:

@@ -21,6 +21,7 @@ from memr1_lite.conversations import Turn, locomo_conversations, read_jsonl, rea
 from memr1_lite.demo import play
 from memr1_lite.errors import InvalidInputError, MemR1Error, ModelError, ModelLoadError
 from memr1_lite.lines import answer_lines, candidate_line, change_lines, dated, demo_lines
+from memr1_lite.records import DEFAULT_SPEAKER
 
 Command = TypeVar("Command", bound=Callable[..., object])
 Printed = TypeVar("Printed", bound=BaseModel)
@@ -72,7 +73,7 @@ def agent_options(command: Command) -> Command:
 @main.command()
 @path_argument
 @click.argument("text")
-@click.option("--speaker", default="user", show_default=True, help="Who said it.")
+@click.option("--speaker", default=DEFAULT_SPEAKER, show_default=True, help="Who said it.")
 @click.option("--at", help="When it was said, such as 2023-06-16 or 2023-06-16T19:20.")
 @click.option("--source-id", help="Your own id of the turn; the same one again changes nothing.")
 @agent_options
@@ -265,7 +266,7 @@ def import_(
 
 @main.command()
 @path_argument
-@click.option("--speaker", default="user", show_default=True, help="Who you are.")
+@click.option("--speaker", default=DEFAULT_SPEAKER, show_default=True, help="Who you are.")
 @agent_options
 def chat(path: str, speaker: str, manager: Path | None, answerer: Path | None) -> None:
     """Talk to a bank: a line that ends with ? is a question, any other is remembered.

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 OperationName = Literal["ADD", "UPDATE", "DELETE", "NOOP"]
 MessageState = Literal["pending", "done"]
+DEFAULT_SPEAKER = "user"
+"""Who speaks where the app names nobody, and who "I" is in a question."""
 
 
 class Record(BaseModel):

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from memr1_lite.embedders import keywords, words
 from memr1_lite.llm import Embedder
-from memr1_lite.records import Candidate, Memory, Message
+from memr1_lite.records import DEFAULT_SPEAKER, Candidate, Memory, Message
 from memr1_lite.store import Kind, Store
 from memr1_lite.vector_index import VectorIndex
 
+FIRST_PERSON = frozenset({"i", "me", "my", "mine", "myself"})
 RRF_K = 60
 """Constant of reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009."""
 MIN_COSINE = 0.05
@@ -76,6 +77,7 @@ class Retriever:
         turn, where its neighbours were found too. Ranks count within a leg: by vector memories and turns together, by
         keyword each for itself, since BM25 scores of two indexes do not compare.
         """
+        question = _with_the_asker(question)
         found = self._found(question, ("memory", "turn"), k)
         memories = self._store.fetch_memories([item for kind, item in found if kind == "memory"])
         turn_ids = {item for kind, item in found if kind == "turn"}
@@ -172,6 +174,11 @@ class Retriever:
     def _uncovered(self, keys: Iterable[_Key]) -> set[int]:
         turns = {item for kind, item in keys if kind == "turn"}
         return self._store.uncovered_messages(turns) if turns else set()
+
+
+def _with_the_asker(question: str) -> str:
+    """Who asks about "me" is the app's own user, whom memories name so."""
+    return f"{question} {DEFAULT_SPEAKER}" if FIRST_PERSON.intersection(words(question)) else question
 
 
 def _depth_of(kind: Kind, depth: int) -> int:

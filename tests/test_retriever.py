@@ -288,3 +288,9 @@ def test_threads_may_ask_while_another_writes(exact_below):
         assert failures == []
         assert bank.found("bird29")[0] == ("memory", "Audrey saw bird29.")
         assert len(bank.indexes[0]) == 31
+
+
+def test_a_question_about_me_finds_what_the_user_said(bank):
+    bank.add("User dislikes green tea.", "No tea for me.", speaker="user")
+    bank.add("Audrey lives in Oslo.", "I live in Oslo.", speaker="Audrey")
+    assert bank.found("What do I not touch?")[0] == ("memory", "User dislikes green tea.")

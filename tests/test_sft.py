@@ -14,6 +14,7 @@ SMALL = ["--eager", "--width", "64", "--layers", "1", "--vocab", "700", "--every
 @pytest.fixture
 def few_tokens(monkeypatch):
     monkeypatch.setattr(sft, "TOKENS", 1024)
+    monkeypatch.setattr("train_ref.own_words.EXAMPLES", 30)
     monkeypatch.setattr(sft, "CURRICULUM", {"manager": [(0.0, 3, 256), (0.5, 5, 256)], "answerer": [(0.0, 3, 256)]})
 
 
@@ -44,6 +45,7 @@ def test_a_run_learns_and_leaves_what_convert_reads(tmp_path):
     sft.main(["answerer", "--out", str(tmp_path), "--steps", "30", *SMALL[:-1], "10"])
     card = json.loads((tmp_path / "memr1.json").read_text())
     assert card["role"] == "answerer"
+    assert {"yes", "no"} <= set(card["own_words"])
     assert card["prompt_version"] == "answerer-1"
     log = torch.load(tmp_path / "state.pt", weights_only=False)["log"]
     assert log[-1]["loss"] < log[0]["loss"]

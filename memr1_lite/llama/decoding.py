@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memr1_lite.errors import InvalidInputError, MalformedOutputError, ModelError, ModelLoadError
+from memr1_lite.llama.wording import Wording
 from memr1_lite.llm import END, Choice, Completion, Forced, FreeText, OutputTemplate, Segment
 
 Logits = npt.NDArray[np.float32]
@@ -37,12 +38,21 @@ class Decoding:
     and what remains of an option cost no call of their own, and the last token none at all.
 
     :param evaluate: takes the tokens not yet evaluated, returns the logits after the last of them, (n_vocab,)
+    :param wording: what free text may be made of, beyond what the vocabulary allows
     """
 
-    def __init__(self, codec: Codec, end: int, prompt: Sequence[int], evaluate: Callable[[list[int]], Logits]) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        end: int,
+        prompt: Sequence[int],
+        evaluate: Callable[[list[int]], Logits],
+        wording: Wording | None = None,
+    ) -> None:
         self._codec = codec
         self._end = end
         self._evaluate = evaluate
+        self._wording = wording
         self._pending = list(prompt)
         self._prompt_tokens = len(self._pending)
         self._output_tokens = 0
@@ -101,7 +111,12 @@ class Decoding:
         for _ in range(step.max_tokens):
             logits = self._logits()
             allowed = logits + bias
-            allowed[stop] = logits[stop] if visible else -np.inf
+            may_stop = visible
+            if self._wording is not None:
+                mask, whole = self._wording.allowed(text)
+                allowed[~mask] = -np.inf
+                may_stop = visible and whole
+            allowed[stop] = logits[stop] if may_stop else -np.inf
             token, factor = _best(allowed, everything)
             log_probability += factor
             self._say([token])

@@ -21,6 +21,7 @@ from memr1_lite.llama.gguf_file import check_gguf
 from memr1_lite.llama.library import default_threads, load_library, log
 from memr1_lite.llama.native import BATCH, NativeModel
 from memr1_lite.llama.vocabulary import Vocabulary
+from memr1_lite.llama.wording import Wording, words_of
 from memr1_lite.llm import Completion, OutputTemplate, Segment
 
 OUTPUT_RESERVE = 256
@@ -124,7 +125,7 @@ class LlamaModel:
             if len(ids) + OUTPUT_RESERVE > self.context:
                 raise ContextOverflowError(len(ids) + OUTPUT_RESERVE, self.context)
             self._forget()
-            return Decoding(self._vocabulary, self._end, ids, self._last_logits).run(template)
+            return Decoding(self._vocabulary, self._end, ids, self._last_logits, self._wording(prompt)).run(template)
 
     def tokenize(self, segment: Segment) -> list[int]:
         """The ids of ``segment`` by itself; user text yields no token that stands for more than its letters."""
@@ -186,6 +187,8 @@ class LlamaModel:
         self.name = self._metadata("general.name") or Path(self._path).stem
         self.trained_role = self._metadata("memr1.role")
         self.prompt_version = self._metadata("memr1.prompt_version")
+        own_words = self._metadata("memr1.own_words")
+        self._own_words = None if own_words is None else frozenset(own_words.encode().split())
         self._vocabulary = Vocabulary(library, library.llama_model_get_vocab(model))
         self._set_frame()
         tokens = min(context // CONTEXT_STEP * CONTEXT_STEP, trained)
@@ -208,8 +211,14 @@ class LlamaModel:
         if self._end < 0:
             raise ModelLoadError(f"{self._path!r} names no end-of-turn token: convert it again.")
 
+    def _wording(self, prompt: Sequence[Segment]) -> Wording | None:
+        if self._own_words is None:
+            return None
+        read = " ".join(segment.text for segment in prompt if not segment.trusted)
+        return Wording(self._vocabulary.token_forms, words_of(read) | self._own_words)
+
     def _metadata(self, key: str) -> str | None:
-        size = 4096
+        size = 1 << 16
         buffer = ctypes.create_string_buffer(size)
         length: int = self._library.llama_model_meta_val_str(self._native.model, key.encode(), buffer, size)
         return buffer.value.decode("utf-8", "replace") if length >= 0 else None

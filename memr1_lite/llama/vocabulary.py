@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memr1_lite.errors import ModelError
+from memr1_lite.llama.wording import TokenForms
 from memr1_lite.llm import Segment
 
 UNKNOWN, UNUSED, CONTROL, USER_DEFINED = 1 << 0, 1 << 1, 1 << 3, 1 << 4
@@ -98,15 +99,27 @@ class Vocabulary:
         return b"".join(self.piece(token) for token in tokens).decode("utf-8", "replace")
 
     @functools.cached_property
-    def free_text_bias(self) -> npt.NDArray[np.float32]:
-        """What to add to the logits in free text: 0 where a token is allowed, minus infinity elsewhere. (size,)."""
-        bias = np.full(self.size, -np.inf, dtype=np.float32)
+    def free_text_pieces(self) -> dict[int, bytes]:
+        """The tokens that free text may hold, with the bytes they write."""
+        free = {}
         for token in range(self.size):
             if self._attributes[token] & (RECOGNISED | UNUSED) or self.is_end(token):
                 continue
             piece = self.piece(token)
             if piece and not NOT_TEXT.search(piece):
-                bias[token] = 0.0
+                free[token] = piece
+        return free
+
+    @functools.cached_property
+    def token_forms(self) -> TokenForms:
+        """The same tokens by what they do to a word."""
+        return TokenForms(self.free_text_pieces, self.size)
+
+    @functools.cached_property
+    def free_text_bias(self) -> npt.NDArray[np.float32]:
+        """What to add to the logits in free text: 0 where a token is allowed, minus infinity elsewhere. (size,)."""
+        bias = np.full(self.size, -np.inf, dtype=np.float32)
+        bias[list(self.free_text_pieces)] = 0.0
         return bias
 
     def _ids(self, text: str, *, parse_special: bool) -> list[int]:

@@ -1,0 +1,80 @@
+"""Faithful writing: every word of a free text is one that was read, or one of a short list of the model's own.
+
+A small model copies unheard names almost right, and almost right is wrong. So an agent whose file names its own words
+(``memr1.own_words``: verbs, prepositions, months, counts) can write only those and the words of its prompt: a name
+that nobody said cannot come out. Words are runs of letters and digits, compared as bytes, whatever the tokens are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+WORD = re.compile(rb"[0-9A-Za-z\x80-\xff]+")
+Mask = npt.NDArray[np.bool_]
+
+
+def words_of(text: str) -> set[bytes]:
+    """The words of ``text``, with the first letter in either case, and with an s for the plural."""
+    words: set[bytes] = set()
+    for word in WORD.findall(text.encode("utf-8", "replace")):
+        for form in {word, word[:1].lower() + word[1:], word[:1].upper() + word[1:]}:
+            words |= {form, form + b"s"}
+    return words
+
+
+class TokenForms:
+    """The tokens of a vocabulary by what they do to the word that is being written.
+
+    :param pieces: the bytes of every token that free text may hold, by id
+    """
+
+    def __init__(self, pieces: dict[int, bytes], size: int) -> None:
+        self.size = size
+        self.between = np.zeros(size, dtype=np.bool_)
+        """Tokens without letters or digits."""
+        self.starting: dict[bytes, list[int]] = defaultdict(list)
+        """Tokens that begin a new word, such as a space and letters, by those letters."""
+        self.continuing: dict[bytes, list[int]] = defaultdict(list)
+        """Tokens of nothing but letters and digits, by these."""
+        for token, piece in pieces.items():
+            runs = list(WORD.finditer(piece))
+            if not runs:
+                self.between[token] = True
+            elif len(runs) == 1 and runs[0].end() == len(piece):
+                (self.starting if runs[0].start() else self.continuing)[runs[0].group()].append(token)
+            # Tokens that end a word and go on, or hold two, do not exist where words are split before merging.
+
+
+class Wording:
+    """Which tokens may come next, given the bytes written so far."""
+
+    def __init__(self, forms: TokenForms, words: Iterable[bytes]) -> None:
+        self._forms = forms
+        self._words = frozenset(words)
+        beginnings = {word[:end] for word in self._words for end in range(1, len(word) + 1)}
+        self._fresh = forms.between.copy()
+        for beginning in beginnings:
+            self._fresh[forms.starting.get(beginning, [])] = True
+        self._anywhere = self._fresh.copy()
+        for beginning in beginnings:
+            self._anywhere[forms.continuing.get(beginning, [])] = True
+
+    def allowed(self, written: bytes) -> tuple[Mask, bool]:
+        """The tokens that may follow ``written``, (n_vocab,), and whether the text may stop there."""
+        match = re.search(rb"[0-9A-Za-z\x80-\xff]+\Z", written)
+        if match is None:
+            return self._anywhere, True
+        begun = match.group()
+        whole = begun in self._words
+        mask = self._fresh.copy() if whole else np.zeros(self._forms.size, dtype=np.bool_)
+        for word in self._words:
+            if len(word) > len(begun) and word.startswith(begun):
+                rest = word[len(begun) :]
+                for end in range(1, len(rest) + 1):
+                    mask[self._forms.continuing.get(rest[:end], [])] = True
+        return mask, whole

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memr1_lite.llama.decoding import Decoding
+from memr1_lite.llama.wording import WORD, TokenForms, Wording, words_of
+from memr1_lite.llm import END, FreeText
+
+PIECES = " Hel|s|ink|i|ee| lives| in|.| |'s| O|slo|(| the|é| parrot".split("|")
+PIECES += [letter for letter in "HelnkiOo15parrotvth" if letter not in PIECES]  # every byte stands alone too
+END_ID = len(PIECES)
+FORMS = TokenForms({token: piece.encode() for token, piece in enumerate(PIECES)}, len(PIECES) + 1)
+
+
+def next_pieces(wording, written):
+    mask, whole = wording.allowed(written.encode())
+    return {PIECES[token] for token in np.flatnonzero(mask)}, whole
+
+
+def test_words_are_runs_of_letters_and_digits_in_either_case_and_plural():
+    assert {b"Oslo", b"oslo", b"Oslos", b"15", b"caf\xc3\xa9"} <= words_of("(Oslo), 15 café!")
+    assert b"Oslo," not in words_of("Oslo, Rome")
+
+
+def test_a_word_once_begun_can_only_go_on_as_one_that_was_read():
+    wording = Wording(FORMS, words_of("Helsinki, 15 June") | {b"lives", b"in"})
+    assert next_pieces(wording, " Hel") == ({"s"}, False)
+    assert next_pieces(wording, " Hels") == ({"i", "ink"}, False)
+    begun, whole = next_pieces(wording, " Helsinki")
+    assert whole
+    assert {".", " lives", "s"} <= begun
+    assert "ee" not in begun
+    assert " O" not in begun
+
+
+def test_numbers_are_words_too():
+    wording = Wording(FORMS, words_of("on 15 June"))
+    assert next_pieces(wording, " on ")[0] >= {"1"}
+    assert "5" not in next_pieces(wording, " on ")[0]
+    assert next_pieces(wording, " on 1") == ({"5"}, False)
+
+
+def test_nothing_that_was_not_read_can_begin():
+    wording = Wording(FORMS, words_of("a parrot"))
+    assert {" parrot", ".", " ", "("} <= next_pieces(wording, "")[0]
+    assert not {" Hel", " lives", " the"} & next_pieces(wording, "")[0]
+
+
+class Codec:
+    free_text_bias = np.where(np.arange(len(PIECES) + 1) == END_ID, -np.inf, 0).astype(np.float32)
+
+    def tokenize(self, segment):
+        return []
+
+    def piece(self, token):
+        return PIECES[token].encode()
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["Helsinki", "Oslo lives in Helsinki", "15 parrots", "é"]))
+def test_whatever_the_model_wants_only_words_read_or_its_own_are_written(seed, read):
+    rng = np.random.default_rng(seed)
+    words = words_of(read) | {b"in", b"the"}
+
+    def evaluate(pending):
+        logits = rng.normal(size=len(PIECES) + 1).astype(np.float32)
+        logits[END_ID] += 1.5
+        return logits
+
+    class Once:
+        def next_step(self, values):
+            return None if values else FreeText(stop=END, max_tokens=400)
+
+    value = Decoding(Codec(), END_ID, [0], evaluate, Wording(FORMS, words)).run(Once()).values[0]
+    assert value.strip()
+    assert set(WORD.findall(value.encode())) <= words
+
+
+@pytest.mark.parametrize("written", ["", " Helsinki", " Hel", " 1"])
+def test_there_is_always_a_way_on(written):
+    mask, whole = Wording(FORMS, words_of("Helsinki 15")).allowed(written.encode())
+    assert mask.any() or whole
