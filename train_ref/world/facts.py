@@ -213,6 +213,8 @@ class Teller:
         if intent == "two":
             return self._two(speaker, mine, at)
         text, effects, named = self._one(intent, speaker, mine, at)
+        if effects and effects[0].target is None:
+            intent = "new"  # there was nothing to change, end, correct, take back or repeat
         return Said(speaker, self._dressed(text, speaker, intent), at, effects, intent, named)
 
     def _one(
