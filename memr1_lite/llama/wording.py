@@ -18,12 +18,17 @@ WORD = re.compile(rb"[0-9A-Za-z\x80-\xff]+")
 Mask = npt.NDArray[np.bool_]
 
 
+CLITIC = re.compile(rb"(?<=[A-Za-z\x80-\xff])'(?:s|t|m|d|re|ve|ll)\b")
+PLURAL_FROM = 3
+"""Letters of the shortest word that takes an s."""
+
+
 def words_of(text: str) -> set[bytes]:
-    """The words of ``text``, with the first letter in either case, and with an s for the plural."""
+    """The words of ``text``, also with a small first letter, and with an s for the plural; no ``m`` of ``I'm``."""
     words: set[bytes] = set()
-    for word in WORD.findall(text.encode("utf-8", "replace")):
-        for form in {word, word[:1].lower() + word[1:], word[:1].upper() + word[1:]}:
-            words |= {form, form + b"s"}
+    for word in WORD.findall(CLITIC.sub(b"", text.encode("utf-8", "replace"))):
+        for form in {word, word[:1].lower() + word[1:]}:
+            words |= {form, form + b"s"} if len(form) >= PLURAL_FROM else {form}
     return words
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 Split = Literal["train", "heldout"]
@@ -219,11 +220,13 @@ VOWELS = "a e i o u a e i o ia y".split()
 LISTS: tuple[Sequence[str], ...] = (
     NAMES, CITIES, JOBS, HOBBIES, FOODS, ALLERGENS, PET_NAMES, THINGS, LANGUAGES, SUBJECTS, DIETS, CONDITIONS, EVENTS, PLACES,
 )  # fmt: skip
-KNOWN = {word.lower() for items in LISTS for item in items for word in item.split()}
+ENGLISH = Path(__file__).with_name("english.txt").read_text(encoding="utf-8").split()
+"""Common English words (from the vocabulary of all-MiniLM-L6-v2, Apache-2.0), those of held-out lists left out."""
+KNOWN = {word.lower() for items in LISTS for item in items for word in item.split()} | set(ENGLISH)
 PARTS = sorted(
     {word for items in LISTS for item in part(items, "train") for word in item.lower().split() if len(word) > 3}
 )
-MADE_UP = 0.4
+MADE_UP = 0.6
 """Share of values that are made up in training, so that copying is learned and not the lists."""
 
 
@@ -252,13 +255,18 @@ def made_up(rng: random.Random, split: Split) -> str:
             return word
 
 
+def strange(rng: random.Random, split: Split) -> str:
+    """A word that does not belong there: made up, or any English word."""
+    return rng.choice(ENGLISH) if split == "train" and rng.random() < 0.6 else made_up(rng, split)
+
+
 def invented(rng: random.Random, split: Split) -> str:
-    """A made-up proper name."""
-    return made_up(rng, split).capitalize()
+    """A strange proper name."""
+    return strange(rng, split).capitalize()
 
 
 def made_up_like(rng: random.Random, item: str, split: Split) -> str:
-    """A made-up value of the form of ``item``: its articles and capitals, one of its words replaced."""
+    """A strange value of the form of ``item``: its articles and capitals, one of its words replaced."""
     words = item.split(" ")
     free = [
         index
@@ -266,7 +274,7 @@ def made_up_like(rng: random.Random, item: str, split: Split) -> str:
         if word not in ("a", "an", "the", "to", "of", "in", "for", "on", "with")
     ]
     place = rng.choice(free[-2:])
-    word = made_up(rng, split)
+    word = strange(rng, split)
     words[place] = word.capitalize() if words[place][:1].isupper() else word
     if place and words[place - 1] in ("a", "an"):
         words[place - 1] = "an" if word[0] in "aeiou" else "a"
