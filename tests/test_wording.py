@@ -82,3 +82,11 @@ def test_whatever_the_model_wants_only_words_read_or_its_own_are_written(seed, r
 def test_there_is_always_a_way_on(written):
     mask, whole = Wording(FORMS, words_of("Helsinki 15")).allowed(written.encode())
     assert mask.any() or whole
+
+
+def test_no_two_words_follow_each_other_twice():
+    wording = Wording(FORMS, {b"the", b"parrot", b"in"})
+    assert " parrot" in next_pieces(wording, " the")[0]
+    assert " parrot" not in next_pieces(wording, " the parrot, the")[0]
+    assert not next_pieces(wording, " the parrot, the parrot")[1]
+    assert " in" in next_pieces(wording, " the parrot, the")[0]

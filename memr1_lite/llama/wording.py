@@ -7,6 +7,7 @@ that nobody said cannot come out. Words are runs of letters and digits, compared
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -56,7 +57,10 @@ class TokenForms:
 
 
 class Wording:
-    """Which tokens may come next, given the bytes written so far."""
+    """Which tokens may come next, given the bytes written so far.
+
+    No two words may follow each other twice in one text: small models that lose the thread go round in circles.
+    """
 
     def __init__(self, forms: TokenForms, words: Iterable[bytes]) -> None:
         self._forms = forms
@@ -71,15 +75,29 @@ class Wording:
 
     def allowed(self, written: bytes) -> tuple[Mask, bool]:
         """The tokens that may follow ``written``, (n_vocab,), and whether the text may stop there."""
-        match = re.search(rb"[0-9A-Za-z\x80-\xff]+\Z", written)
-        if match is None:
-            return self._anywhere, True
-        begun = match.group()
-        whole = begun in self._words
-        mask = self._fresh.copy() if whole else np.zeros(self._forms.size, dtype=np.bool_)
-        for word in self._words:
+        words = WORD.findall(written)
+        begun = words.pop() if words and written.endswith(words[-1]) else b""
+        repeated = _followers(words, words[-1]) if words else set()
+        if not begun:
+            return self._start(repeated, bare=True), True
+        whole = begun in self._words and begun not in repeated
+        mask = np.zeros(self._forms.size, dtype=np.bool_)
+        if whole:
+            mask |= self._start(_followers([*words, begun], begun), bare=False)
+        for word in self._words - repeated:
             if len(word) > len(begun) and word.startswith(begun):
                 rest = word[len(begun) :]
                 for end in range(1, len(rest) + 1):
                     mask[self._forms.continuing.get(rest[:end], [])] = True
         return mask, whole
+
+    def _start(self, repeated: set[bytes], *, bare: bool) -> Mask:
+        """Tokens that may come between words or begin one; ``bare`` where it needs no space before it."""
+        if repeated & self._words:
+            return Wording(self._forms, self._words - repeated)._start(set(), bare=bare)
+        return self._anywhere if bare else self._fresh
+
+
+def _followers(words: list[bytes], word: bytes) -> set[bytes]:
+    """The words that have followed ``word``."""
+    return {after for before, after in itertools.pairwise(words) if before == word}
