@@ -255,9 +255,9 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=["train", "heldout"], default="heldout")
-    parser.add_argument("--conversations", type=int, default=10)
-    parser.add_argument("--messages", type=int, default=150, help="per conversation")
-    parser.add_argument("--questions", type=int, default=40, help="per conversation")
+    parser.add_argument("--conversations", type=int, default=5)
+    parser.add_argument("--messages", type=int, default=300, help="per conversation")
+    parser.add_argument("--questions", type=int, default=50, help="per conversation")
     parser.add_argument("--candidates", type=int, nargs="+", default=[30, 60], help="shown to the Answer Agent")
     parser.add_argument("--similar", type=int, default=BankConfig().similar, help="shown to the Memory Manager")
     parser.add_argument("--seed", type=int, default=1_000_003)
