@@ -62,16 +62,46 @@ def branches(
     return prompts, 3 * len(example.candidates), AnswerTemplate(len(example.candidates))
 
 
-def pack(example: ManagerExample | AnswererExample, tokenizer: AgentTokenizer, length: int) -> Row | None:
-    """Pack as many branches as fit into ``length``; None where not even one does."""
+NOISY_BRANCHES, NOISY_TOKENS = 0.4, 0.12
+"""Share of the branches whose words are disturbed, and of their words: no phrase is to be learned by heart."""
+KEPT = (" I", " my", " My", " not", " no", "'t", " or", " and")
+"""Small words that turn the meaning."""
+
+
+def disturbed(ids: list[int], kept: set[int], tokenizer: AgentTokenizer, rng: random.Random) -> list[int]:
+    """``ids`` with some of those not in ``kept`` left out, or exchanged for any other token."""
+    noisy: list[int] = []
+    for token in ids:
+        if token in kept or rng.random() > NOISY_TOKENS:
+            noisy.append(token)
+        elif rng.random() < 0.5:
+            noisy.append(rng.randrange(tokenizer.eos))  # control tokens come last in the vocabulary
+    return noisy
+
+
+def pack(
+    example: ManagerExample | AnswererExample,
+    tokenizer: AgentTokenizer,
+    length: int,
+    noise: random.Random | None = None,
+) -> Row | None:
+    """Pack as many branches as fit into ``length``; None where not even one does.
+
+    With ``noise``, words of some messages and questions that are neither shown nor to be said are disturbed.
+    """
     prompts, shared, template = branches(example)
     if not prompts:
         return None
     prefix = [*tokenizer.encode(USER, True), *tokenizer.prompt(prompts[0][0][:shared])]
     row = Row(list(prefix), list(range(len(prefix))), [0] * len(prefix), [-1] * len(prefix))
     for number, (segments, values) in enumerate(prompts, start=1):
-        question = [*tokenizer.prompt(segments[shared:]), *tokenizer.encode(ASSISTANT, True)]
         output = tokenizer.output(values, template)
+        mark, text, *rest = segments[shared:]
+        ids = tokenizer.prompt([text])
+        if noise is not None and noise.random() < NOISY_BRANCHES:
+            kept = {*prefix, *output, *(token for word in KEPT for token in tokenizer.encode(word, False))}
+            ids = disturbed(ids, kept, tokenizer, noise)
+        question = [*tokenizer.prompt([mark]), *ids, *tokenizer.prompt(rest), *tokenizer.encode(ASSISTANT, True)]
         ids = question + output[:-1]  # the last token is only ever predicted
         if len(row.ids) + len(ids) > length:
             break
@@ -116,12 +146,17 @@ def relabelled(row: Row, tokenizer: AgentTokenizer, rng: random.Random) -> Row:
 
 
 def batch(
-    make: Source, tokenizer: AgentTokenizer, rows: int, length: int, relabel: random.Random | None = None
+    make: Source,
+    tokenizer: AgentTokenizer,
+    rows: int,
+    length: int,
+    relabel: random.Random | None = None,
+    noise: random.Random | None = None,
 ) -> Batch:
-    """``rows`` packed examples of ``length``, with their ordinals exchanged if ``relabel`` is given."""
+    """``rows`` packed examples of ``length``, with ordinals exchanged and words disturbed where asked for."""
     packed: list[Row] = []
     while len(packed) < rows:
-        row = pack(make(), tokenizer, length)
+        row = pack(make(), tokenizer, length, noise)
         if row is not None:
             packed.append(row if relabel is None else relabelled(row, tokenizer, relabel))
     return collate(packed, length, tokenizer.pad)

@@ -175,7 +175,7 @@ class Run:
             role = "answerer"
         make = source(role, self.rng, "train", entries, length)
         relabel = self.rng if self.progress() < RELABEL_UNTIL and self.rng.random() < RELABEL_SHARE else None
-        return batch(make, self.tokenizer, TOKENS // length, length, relabel)
+        return batch(make, self.tokenizer, TOKENS // length, length, relabel, noise=self.rng)
 
     def train(self) -> None:
         """Run to the end, with a line of figures every ``--every`` steps."""

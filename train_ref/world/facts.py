@@ -19,7 +19,7 @@ INTENTS: dict[Intent, float] = {
     "new": 0.30, "change": 0.26, "end": 0.07, "correct": 0.07, "retract": 0.07, "repeat": 0.08, "small": 0.09, "two": 0.06,
 }  # fmt: skip
 TRAIN_INTENTS: dict[Intent, float] = {
-    "new": 0.18, "change": 0.34, "end": 0.10, "correct": 0.10, "retract": 0.09, "repeat": 0.08, "small": 0.06, "two": 0.05,
+    "new": 0.24, "change": 0.26, "end": 0.09, "correct": 0.06, "retract": 0.07, "repeat": 0.10, "small": 0.13, "two": 0.05,
 }  # fmt: skip
 """What training hears more of: that which only the shown memories can decide."""
 FILLERS = (
@@ -119,6 +119,15 @@ def varied(rng: random.Random, phrase: str) -> str:
             filler = w.made_up(rng, "train") if rng.random() < 0.25 else rng.choice(FILLERS)
             words.insert(rng.choice(places), filler)
     return " ".join(words)
+
+
+SENSELESS = (
+    "The {a} {b} is {c}.", "Have you {a} the {b}?", "That {a} was so {b}!", "What a {a} {b}!", "How is your {a} {b}?",
+    "{a} {b} {c}, right?", "Did you see the {a} {b}?", "You are {a}.", "There was a {a} about {b} on the radio.",
+    "{a} in there, things will {b}.", "I hope the {a} gets {b}.", "I wonder what {a} is.", "They say {a} is the new {b}.",
+    "Is the {a} of {b} {c}?", "{a}!", "Somebody {a} the {b} again.", "That is {a} of you.", "It is {a} that {b} {c}.",
+    "I was thinking about {a} {b}.", "My {a}, that is {b}!", "Let us {a} soon.", "Who knows, maybe {a} will {b}.",
+)  # fmt: skip
 
 
 class Teller:
@@ -331,8 +340,11 @@ class Teller:
         return text, (Effect(fact, fact, replace(fact, values=(value,), when=Moment())),), known
 
     def small_talk(self, speaker: str) -> str:
-        """Something that holds no fact."""
+        """Something that holds no fact; in training also what has the form of it and no sense."""
         rng = self.rng
+        if self.split == "train" and rng.random() < 0.3:
+            words = {name: rng.choice(w.ENGLISH) for name in "abc"}
+            return capital(say(rng.choice(SENSELESS), "I", "", words))
         other = rng.choice([name for name in self.speakers if name != speaker] or [speaker])
         value = rng.choice(
             [
