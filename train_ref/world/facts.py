@@ -137,6 +137,7 @@ class Teller:
         self.rng, self.split = rng, split
         self.speakers, self.people = tuple(speakers), tuple(people)
         self.intents = INTENTS
+        self.known: list[Fact] = []
 
     def choose(self, phrases: Sequence[str]) -> str:
         """A phrase of the split; in training at times with a word more or less, so that no wording is learned by heart."""
@@ -217,6 +218,7 @@ class Teller:
         rng = self.rng
         speaker = rng.choice(self.speakers)
         mine = [fact for fact in facts if fact.person.owner == speaker]
+        self.known = list(facts)
         if intent is None:
             intent = rng.choices(list(self.intents), list(self.intents.values()))[0]
         if intent == "two":
@@ -253,6 +255,12 @@ class Teller:
         for _ in range(20):
             person = rng.choice(me) if rng.random() < 0.65 else rng.choice(people)
             fact = self.new_fact(person, at)
+            if self.split == "train" and self.known and rng.random() < 0.4:
+                # What somebody else is known for: a fact about one must not be written over another's.
+                other = rng.choice(self.known)
+                fact = self.new_fact(person, at, other.family)
+                if other.noun and other.family.about == "anybody" and other.family.name != "favourite":
+                    fact = replace(fact, noun=other.noun, plural=other.plural)
             if fact.key not in {known.key for known in mine}:
                 break
         roll = rng.random()

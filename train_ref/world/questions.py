@@ -174,6 +174,11 @@ class Asker:
                 noun = self.rng.choice(list(w.FAVOURITES))
             elif family.name == "kin":
                 noun = self.rng.choice(list(w.RELATIONS))
+            if self.split == "train" and self.facts and self.rng.random() < 0.6:
+                near = self.rng.choice(self.facts)  # known of somebody else: the hard kind of not known
+                family, noun, plural = near.family, near.noun, near.plural
+                if family.name == "favourite":
+                    person, noun = near.person, self.rng.choice(list(w.FAVOURITES))
             if (person.label, family.name, noun) in known:
                 continue
             value = family.value(self.rng, self.split) or "red"
