@@ -255,8 +255,8 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--split", choices=["train", "heldout"], default="heldout")
-    parser.add_argument("--conversations", type=int, default=5)
-    parser.add_argument("--messages", type=int, default=300, help="per conversation")
+    parser.add_argument("--conversations", type=int, default=4)
+    parser.add_argument("--messages", type=int, default=250, help="per conversation")
     parser.add_argument("--questions", type=int, default=50, help="per conversation")
     parser.add_argument("--candidates", type=int, nargs="+", default=[30, 60], help="shown to the Answer Agent")
     parser.add_argument("--similar", type=int, default=BankConfig().similar, help="shown to the Memory Manager")
