@@ -55,7 +55,9 @@ def test_an_app_may_bring_its_own_agents(capsys):
 def test_the_first_example_remembers_and_answers():
     command = [sys.executable, str(ROOT / "examples" / "remember_and_ask.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "ADD [1]" in done.stdout
+    assert "UPDATE [1]" in done.stdout
+    assert "\ntwo\n" in done.stdout
+    assert "because: Andrew has two dogs, Buddy and Scout." in done.stdout
 
 
 def test_every_example_is_run_here():
