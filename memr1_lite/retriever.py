@@ -98,10 +98,6 @@ class Retriever:
                 candidates.append(_of_turn(turns[item], ranks, score))
         return candidates[:k]
 
-    def search(self, query: str, k: int) -> list[Candidate]:
-        """Return the :meth:`candidates` for ``query``."""
-        return self.candidates(query, k)
-
     def rebuild(self) -> None:
         """Build both indexes anew and save them: afterwards no trace of an erased vector is left in them.
 
