@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 
 import pytest
 
 from memr1_lite.answer_agent import AnswerTemplate
 from memr1_lite.llm import Choice
 from memr1_lite.memory_manager import ManagerTemplate, parse_operations
-from memr1_lite.records import Add, Delete, Noop, Update
+from memr1_lite.records import Add, Delete, Memory, Noop, Update
 from train_ref.world import families as f
 from train_ref.world import words as w
 from train_ref.world.conversation import after, conversation
@@ -81,8 +82,6 @@ def test_applying_the_right_operations_keeps_the_bank_true(seed):
     texts: dict[int, str] = {}
     facts, ids = [], {}
     for said in talk.messages:
-        from memr1_lite.records import Memory
-
         shown = [(fact, Memory(id=ids[fact.key], text=fact.text())) for fact in facts]
         right = operations(said, shown)
         if right is None:
@@ -106,8 +105,6 @@ def test_the_dogs_of_the_paper_become_one_memory():
     rng = random.Random(1)
     teller = Teller(rng, "train", ["Andrew", "Audrey"], [Person("Andrew")])
     fact = teller.new_fact(Person("Andrew"), some_day(rng), f.BY_NAME["pets"])
-    from dataclasses import replace
-
     two = replace(fact, values=("Buddy", "Scout"), noun="dog", plural="dogs")
     assert two.text() == "Andrew has two dogs, Buddy and Scout."
 
@@ -117,7 +114,11 @@ def test_questions_turn_to_the_first_person():
     assert first_person("Is {S} into {v}?") == "Am I into {v}?"
     assert first_person("What is {S's} job?") == "What is {S's} job?"
     assert first_person("Was {S} at {v}?") == "Was I at {v}?"
-    assert first_person("How old is {S}?") == "How old is {S}?" or first_person("How old is {S}?") == "How old am I?"
+
+
+@pytest.mark.xfail(strict=True, reason="a verb before the question mark does not agree yet: 'How old is I?'")
+def test_questions_that_end_in_the_subject_turn_to_the_first_person():
+    assert first_person("How old is {S}?") == "How old am I?"
 
 
 def test_a_cast_has_two_speakers_and_no_name_twice():

@@ -32,7 +32,7 @@ from memr1_lite.records import Add, Answer, Decision, Delete, Memory, Operation,
 from memr1_lite.retriever import Retriever
 from memr1_lite.store import Store
 from memr1_lite.vector_index import VectorIndex
-from train_ref.world.conversation import Conversation, after, conversation
+from train_ref.world.conversation import Conversation, conversation
 from train_ref.world.episodes import operations
 from train_ref.world.facts import Fact, Said
 from train_ref.world.questions import Question
@@ -153,7 +153,6 @@ def score_decision(
 def decide_all(tally: Tally, agents: FileAgents, talk: Conversation, similar: int) -> TrueBank:
     """Decisions over a bank that always holds the truth; returns that bank."""
     bank = TrueBank()
-    known: list[Fact] = []
     for said in talk.messages:
         message_id = bank.hear(said)
         shown = bank.retriever.similar(said.text, said.speaker, similar)
@@ -173,7 +172,6 @@ def decide_all(tally: Tally, agents: FileAgents, talk: Conversation, similar: in
             tally.counts["targets"] += len(targets)
             tally.counts["targets_shown"] += sum(t in [bank.facts[memory.id] for memory in shown] for t in targets)
         bank.learn(said, message_id)
-        known = after(known, said)
     return bank
 
 

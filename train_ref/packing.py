@@ -22,6 +22,12 @@ from train_ref.world.episodes import AnswererExample, ManagerExample, answerer_e
 from train_ref.world.words import Split
 
 Role = Literal["manager", "answerer"]
+PADDING = 10_000
+"""The branch of padding, which nothing looks at; the others count from 1."""
+NOISY_BRANCHES, NOISY_TOKENS = 0.4, 0.12
+"""Share of the branches whose words are disturbed, and of their words: no phrase is to be learned by heart."""
+KEPT = (" I", " my", " My", " not", " no", "'t", " or", " and")
+"""Small words that turn the meaning."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +66,6 @@ def branches(
         return prompts, 3 * len(example.shown), ManagerTemplate(len(example.shown))
     prompts = [(answer_prompt(question, example.candidates), values) for question, values in example.turns]
     return prompts, 3 * len(example.candidates), AnswerTemplate(len(example.candidates))
-
-
-NOISY_BRANCHES, NOISY_TOKENS = 0.4, 0.12
-"""Share of the branches whose words are disturbed, and of their words: no phrase is to be learned by heart."""
-KEPT = (" I", " my", " My", " not", " no", "'t", " or", " and")
-"""Small words that turn the meaning."""
 
 
 def disturbed(ids: list[int], kept: set[int], tokenizer: AgentTokenizer, rng: random.Random) -> list[int]:
@@ -113,7 +113,7 @@ def pack(
 
 
 def collate(rows: Sequence[Row], length: int, pad: int) -> Batch:
-    """Pad ``rows`` to ``length``; padding is a branch of its own that nothing looks at."""
+    """Pad ``rows`` to ``length``."""
 
     def padded(values: list[int], fill: int) -> list[int]:
         return values + [fill] * (length - len(values))
@@ -121,7 +121,7 @@ def collate(rows: Sequence[Row], length: int, pad: int) -> Batch:
     return Batch(
         torch.tensor([padded(row.ids, pad) for row in rows]),
         torch.tensor([padded(row.positions, 0) for row in rows]),
-        torch.tensor([padded(row.branch, 10_000) for row in rows]),
+        torch.tensor([padded(row.branch, PADDING) for row in rows]),
         torch.tensor([padded(row.targets, -1) for row in rows]),
     )
 

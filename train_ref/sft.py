@@ -8,6 +8,7 @@ run the same command again and it continues.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import random
 import time
@@ -25,7 +26,7 @@ from train_ref import tokenizer as tokenizers
 from train_ref.curves import plot
 from train_ref.model import ModelConfig, Transformer
 from train_ref.own_words import own_words
-from train_ref.packing import Batch, Role, batch, source
+from train_ref.packing import PADDING, Batch, Role, batch, source
 from train_ref.tokenizer import AgentTokenizer
 
 # (from this share of the run, entries at most, row length): each batch draws one of those already begun,
@@ -68,7 +69,7 @@ def measure(model: Transformer, batches: list[Batch], ordinals: Tensor) -> dict[
         guesses = torch.full_like(b.targets_BT, -1)
         guesses[chosen] = F.linear(states[chosen], model.embed_tokens.weight).argmax(-1)
         for row in range(len(b.ids_BT)):
-            for number in range(1, int(b.branch_BT[row][b.branch_BT[row] < 10_000].max()) + 1):
+            for number in range(1, int(b.branch_BT[row][b.branch_BT[row] < PADDING].max()) + 1):
                 mine = (b.branch_BT[row] == number) & chosen[row]
                 right, said = b.targets_BT[row][mine].tolist(), guesses[row][mine].tolist()
                 counts["total"] += 1
@@ -115,7 +116,6 @@ class Run:
             torch.optim.AdamW(others, lr=args.lr, betas=(0.9, 0.95), weight_decay=0.0),
         ]
         self.step, self.spent, self.log = 0, 0.0, list[dict[str, float]]()
-        self.own_words = own_words(role)
         if (out / "state.pt").exists():
             self._resume()
         elif args.init:
@@ -127,6 +127,11 @@ class Run:
             [batch(source(role, held, "heldout", n, length), self.tokenizer, 4096 // length, length)]
             for n, length in lengths
         ]
+
+    @functools.cached_property
+    def own_words(self) -> list[str]:
+        """What the agent may write without having read it; seconds of work, needed once, for the card."""
+        return own_words(self.role)
 
     def _resume(self) -> None:
         state = torch.load(self.out / "state.pt", weights_only=False)

@@ -16,12 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 WORD = re.compile(rb"[0-9A-Za-z\x80-\xff]+")
-Mask = npt.NDArray[np.bool_]
-
-
 CLITIC = re.compile(rb"(?<=[A-Za-z\x80-\xff])'(?:s|t|m|d|re|ve|ll)\b")
 PLURAL_FROM = 3
 """Letters of the shortest word that takes an s."""
+Mask = npt.NDArray[np.bool_]
 
 
 def words_of(text: str) -> set[bytes]:
