@@ -40,8 +40,7 @@ def run(monkeypatch):
         answerer = AnswerAgent(ScriptedModel(script["answers"]))
         return opened(path, memory_manager=manager, answer_agent=answerer)
 
-    for module in (cli, demo):
-        monkeypatch.setattr(module.MemoryBank, "open", open_scripted)
+    monkeypatch.setattr(MemoryBank, "open", open_scripted)
 
     def invoke(*arguments, decisions=(), answers=(), stdin=None, exit_code=0):
         script.update(decisions=list(decisions), answers=list(answers))

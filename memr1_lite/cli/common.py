@@ -1,0 +1,52 @@
+"""What the commands share: arguments, opening a bank, printing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import click
+from pydantic import BaseModel
+
+from memr1_lite.bank import IN_MEMORY, MemoryBank
+from memr1_lite.config import Agents
+
+Command = TypeVar("Command", bound=Callable[..., object])
+Printed = TypeVar("Printed", bound=BaseModel)
+
+path_argument = click.argument("path", type=click.Path(dir_okay=False))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
+gguf = click.Path(dir_okay=False, path_type=Path)
+
+
+def agent_options(command: Command) -> Command:
+    """Add ``--manager`` and ``--answerer``."""
+    for role, does in (("answerer", "answers"), ("manager", "decides what to remember")):
+        command = click.option(
+            f"--{role}",
+            type=gguf,
+            envvar=f"MEMR1_{role.upper()}",
+            show_envvar=True,
+            help=f"GGUF file of the model that {does}; the bundled one if not given.",
+        )(command)
+    return command
+
+
+def existing(path: str, agents: Agents | None = None) -> MemoryBank:
+    """Open a bank to read from: a misspelt path should not make a new one."""
+    if path != IN_MEMORY and not Path(path).exists():
+        raise click.ClickException(f"There is no bank at {path!r}: `memr1 remember` or `memr1 import` makes one.")
+    return MemoryBank.open(path, agents=agents)
+
+
+def text_of(argument: str) -> str:
+    """The argument, or standard input where it is ``-``."""
+    return sys.stdin.read().strip() if argument == "-" else argument
+
+
+def show(records: Sequence[Printed], as_json: bool, lines: Callable[[Printed], list[str]]) -> None:
+    """Print ``records``, each as JSON or as ``lines`` has it."""
+    for record in records:
+        click.echo(record.model_dump_json() if as_json else "\n".join(lines(record)))

@@ -1,0 +1,78 @@
+"""The import command: conversations from files."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from memr1_lite.bank import MemoryBank
+from memr1_lite.cli.common import agent_options, json_option, path_argument, show
+from memr1_lite.config import Agents
+from memr1_lite.conversations import Turn, locomo_conversations, read_jsonl, read_locomo
+from memr1_lite.errors import InvalidInputError, ModelError, ModelLoadError
+
+
+@click.command(name="import")
+@path_argument
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--format", "shape", type=click.Choice(["locomo", "jsonl"]), help="Told by the file's name if left out.")
+@click.option("--conversation", help="Which conversation of a LoCoMo file, such as conv-26; its first if left out.")
+@click.option("--limit", type=click.IntRange(min=0), help="Import only the first so many turns.")
+@click.option("--no-decide", is_flag=True, help="Only keep the turns; a later import decides about them.")
+@agent_options
+@json_option
+def import_(
+    path: str,
+    file: Path,
+    shape: str | None,
+    conversation: str | None,
+    limit: int | None,
+    no_decide: bool,
+    manager: Path | None,
+    answerer: Path | None,
+    as_json: bool,
+) -> None:
+    """Remember a conversation from FILE: .jsonl with one turn per line, or LoCoMo's .json.
+
+    Interrupted and run again it goes on where it stopped: no turn is kept or decided about twice.
+
+    \b
+    Example:
+        memr1 import andrew.db chat.jsonl
+        memr1 import conv26.db locomo10.json --format locomo --conversation conv-26
+    """
+    turns = _turns(file, shape, conversation)[:limit]
+    undecided, last = 0, ""
+    with (
+        MemoryBank.open(path, agents=Agents(manager=manager, answerer=answerer)) as bank,
+        click.progressbar(turns, label=f"Importing {len(turns)} turns", file=sys.stderr) as progress,
+    ):
+        for turn in progress:
+            keep = bank.record if no_decide else bank.remember
+            try:
+                keep(turn.text, speaker=turn.speaker, at=turn.at, source_id=turn.source_id)
+            except InvalidInputError as error:
+                raise InvalidInputError(f"Turn {turn.source_id!r}: {error}") from error
+            except ModelLoadError:  # no later turn would fare better
+                raise
+            except ModelError as error:
+                undecided, last = undecided + 1, str(error)
+        numbers = bank.stats()
+    if undecided:
+        click.echo(f"{undecided} turns are kept but undecided; import again to retry. The last said: {last}", err=True)
+    lines = [f"{numbers.messages:,} turns, {numbers.memories:,} memories, {numbers.pending:,} turns pending"]
+    show([numbers], as_json, lambda _: lines)
+
+
+def _turns(file: Path, shape: str | None, conversation: str | None) -> list[Turn]:
+    if shape == "locomo" or (shape is None and file.suffix == ".json"):
+        if conversation is None:
+            conversation, *others = locomo_conversations(file) or [""]
+            if others:
+                click.echo(f"Importing {conversation}; --conversation takes {', '.join(others)}.", err=True)
+        return read_locomo(file, conversation)
+    if conversation is not None:
+        raise click.UsageError("--conversation is for LoCoMo's files; a JSON Lines file is one conversation.")
+    return read_jsonl(file)

@@ -1,0 +1,103 @@
+"""Commands that look at the memories and change them by hand; none needs a model."""
+
+from __future__ import annotations
+
+import click
+
+from memr1_lite.cli.common import existing, json_option, path_argument, show, text_of
+from memr1_lite.lines import candidate_line, change_lines, dated
+
+
+@click.command()
+@path_argument
+@click.argument("query")
+@click.option("-k", type=int, default=10, show_default=True, help="Show at most this many.")
+@json_option
+def search(path: str, query: str, k: int, as_json: bool) -> None:
+    """List the memories and turns most like QUERY, best first; needs no model.
+
+    \b
+    Example:
+        memr1 search andrew.db "dogs" -k 5
+    """
+    with existing(path) as bank:
+        show(bank.search(text_of(query), k), as_json, lambda found: [candidate_line(found)])
+
+
+@click.command(name="list")
+@path_argument
+@click.option("--limit", type=click.IntRange(min=0), help="Show at most this many.")
+@click.option("--offset", type=click.IntRange(min=0), default=0, help="Leave out this many first.")
+@json_option
+def list_(path: str, limit: int | None, offset: int, as_json: bool) -> None:
+    """List the memories, oldest first.
+
+    \b
+    Example:
+        memr1 list andrew.db --limit 20
+    """
+    with existing(path) as bank:
+        memories = bank.list(limit, offset)
+    show(memories, as_json, lambda memory: [f"[{memory.id}] {dated(memory.text, memory.at)}"])
+
+
+@click.command()
+@path_argument
+@click.argument("memory_id", type=int, required=False)
+@json_option
+def history(path: str, memory_id: int | None, as_json: bool) -> None:
+    """Show every change, oldest first, or those of one memory.
+
+    \b
+    Example:
+        memr1 history andrew.db 3
+    """
+    with existing(path) as bank:
+        show(bank.history(memory_id), as_json, change_lines)
+
+
+@click.command()
+@path_argument
+@click.argument("memory_id", type=int)
+@click.option("--purge", is_flag=True, help="Erase it for good, with the turns it was written from.")
+@json_option
+def forget(path: str, memory_id: int, purge: bool, as_json: bool) -> None:
+    """Delete a memory; `memr1 undo` brings it back, unless it was purged.
+
+    \b
+    Example:
+        memr1 forget andrew.db 3
+    """
+    with existing(path) as bank:
+        change = bank.forget(memory_id, purge=purge)
+    show([] if change is None else [change], as_json, change_lines)
+
+
+@click.command()
+@path_argument
+@click.argument("change_id", type=int)
+@json_option
+def undo(path: str, change_id: int, as_json: bool) -> None:
+    """Take a change back; `memr1 history` shows their numbers.
+
+    \b
+    Example:
+        memr1 undo andrew.db 7
+    """
+    with existing(path) as bank:
+        show([bank.undo(change_id)], as_json, change_lines)
+
+
+@click.command()
+@path_argument
+@json_option
+def stats(path: str, as_json: bool) -> None:
+    """Show how much is in the bank.
+
+    \b
+    Example:
+        memr1 stats andrew.db
+    """
+    with existing(path) as bank:
+        numbers = bank.stats()
+    show([numbers], as_json, lambda record: [f"{name:<12} {value:,}" for name, value in record if value is not None])
