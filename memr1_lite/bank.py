@@ -13,23 +13,23 @@ from typing import Protocol
 from memr1_lite.answer_agent import UNKNOWN
 from memr1_lite.config import Agents, BankConfig
 from memr1_lite.dates import as_datetime
-from memr1_lite.decision_flow import DecisionFlow, Manager
+from memr1_lite.decision_flow import DecisionFlow, Manager, in_order_said
 from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import (
     ClosedError,
     ContextOverflowError,
     InvalidInputError,
     MalformedOutputError,
-    MemR1Error,
     ModelError,
     ModelLoadError,
 )
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.gate import check_line, check_text
+from memr1_lite.ledger import Ledger
 from memr1_lite.llm import Embedder
-from memr1_lite.records import DEFAULT_SPEAKER, Answer, Candidate, Change, Memory, Message, Reply, Timings
-from memr1_lite.retriever import Retriever
-from memr1_lite.store import Stats, Store
+from memr1_lite.records import DEFAULT_SPEAKER, Answer, Candidate, Change, Message, Reply, Timings
+from memr1_lite.retriever import Retriever, spoken
+from memr1_lite.store import Kind, Store
 from memr1_lite.vector_index import VectorIndex
 
 IN_MEMORY = ":memory:"
@@ -44,7 +44,7 @@ class Answerer(Protocol):
         """Answer ``question`` from ``candidates``."""
 
 
-class MemoryBank:
+class MemoryBank(Ledger):
     """Long-term memory in one SQLite file, kept by a Memory Manager and read by an Answer Agent.
 
     :meth:`open` is the way in; the constructor takes the collaborators themselves. Any number of threads may use one
@@ -61,13 +61,11 @@ class MemoryBank:
         config: BankConfig | None = None,
         on_close: Callable[[], None] | None = None,
     ) -> None:
-        self._store = store
-        self._retriever = retriever
+        super().__init__(store, retriever, embedder)
         self._answerer = answer_agent
         self._config = config or BankConfig()
         self._flow = DecisionFlow(store, retriever, embedder, memory_manager, self._config)
         self._on_close = on_close
-        self._closed = False
 
     @classmethod
     def open(
@@ -94,13 +92,8 @@ class MemoryBank:
         """
         config = config or BankConfig()
         embedder = embedder or LexicalEmbedder()
-        new = not Path(path).exists()
         store = Store.open(path, embedder=embedder.name, dimension=embedder.dimension)
-        try:
-            retriever = _retriever(store, embedder, path, config, new)
-        except MemR1Error:
-            store.close()
-            raise
+        retriever = _retriever(store, embedder, path, config)
         files = FileAgents(agents or Agents(), config.threads)
         return cls(
             store,
@@ -168,24 +161,31 @@ class MemoryBank:
         check_line(speaker, "speaker", limit=MAX_SPEAKER_CHARS)
         if source_id is not None:
             check_line(source_id, "source_id", limit=MAX_SOURCE_ID_CHARS)
-        message = store.record(speaker, text, as_datetime(at), source_id)
+        message = None if source_id is None else store.message_by_source(source_id)
+        if message is None:
+            vector = None
+            try:
+                vector = self._embedder.embed([spoken(speaker, text)])[0]
+            finally:  # the turn is kept also where its embedder fails, or is interrupted
+                message = store.record(speaker, text, as_datetime(at), source_id, vector=vector)
         if (message.speaker, message.text) != (speaker, text):
             raise InvalidInputError(f"source_id={source_id!r} already stands for another turn: {message.text!r}.")
         return message
 
     def remember_pending(self) -> builtins.list[Change]:
-        """Decide about every turn that is still pending, oldest first.
+        """Decide about every turn that is still pending, in the order they were said.
 
         A turn that the model cannot decide about stays pending and the rest go on; the first such failure is raised
-        at the end.
+        at the end. A turn that is decided about late adds what it says, but what was said after it stands: it cannot
+        rewrite or delete a memory that was written from a later turn.
 
         :raises ModelError: some turns are still pending
         """
         changes: builtins.list[Change] = []
         first: ModelError | None = None
-        for message in self.pending():
+        for message in in_order_said(self.pending()):
             try:
-                changes.append(self._flow.decide(message))
+                changes.append(self._flow.decide(message, late=True))
             except (ModelLoadError, ClosedError):
                 raise
             except ModelError as error:
@@ -193,29 +193,6 @@ class MemoryBank:
         if first is not None:
             raise first
         return changes
-
-    def forget(self, memory_id: int, *, purge: bool = False) -> Change | None:
-        """Delete a memory. It stays in the history and can be undone, unless ``purge`` erases it everywhere.
-
-        Purged are the memory, all its versions, and the turns it was written from; nothing brings them back.
-
-        :raises MemoryNotFoundError: no such memory
-        :raises StoreError: the memory is purged, but another process keeps old bytes: close it, purge again
-        """
-        store = self._open_store()
-        try:
-            return store.forget(memory_id, purge=purge)
-        finally:
-            if purge:  # also where the store could not overwrite all of its own bytes yet
-                self._retriever.rebuild()
-
-    def undo(self, change: Change | int) -> Change:
-        """Take one change back, whoever made it; undoing the result is redoing.
-
-        :raises ChangeNotFoundError: no such change
-        :raises UndoConflictError: later changes touched the same memories
-        """
-        return self._open_store().undo(change.id if isinstance(change, Change) else change)
 
     # What is asked
 
@@ -271,59 +248,20 @@ class MemoryBank:
             raise InvalidInputError(f"k={k} is too few: ask for at least 1.")
         return self._retriever.candidates(query, k)
 
-    # What is there
 
-    def get(self, memory_id: int) -> Memory:
-        """One memory.
-
-        :raises MemoryNotFoundError: no live memory has this id
-        """
-        return self._open_store().memory(memory_id)
-
-    def history(self, memory_id: int | None = None) -> builtins.list[Change]:
-        """All changes, oldest first; of one memory only, also a deleted one, where ``memory_id`` is given.
-
-        :raises MemoryNotFoundError: no memory ever had this id
-        """
-        return self._open_store().history(memory_id)
-
-    def pending(self) -> builtins.list[Message]:
-        """The turns that no decision has been made about yet, oldest first."""
-        return self._open_store().messages(state="pending")
-
-    def stats(self) -> Stats:
-        """How much is in the bank."""
-        return self._open_store().stats()
-
-    def list(self, limit: int | None = None, offset: int = 0) -> builtins.list[Memory]:
-        """The memories, oldest first.
-
-        :raises InvalidInputError: a negative number
-        """
-        if offset < 0 or (limit is not None and limit < 0):
-            raise InvalidInputError(f"limit={limit} and offset={offset} must not be negative.")
-        return self._open_store().memories(limit=limit, offset=offset)
-
-    def _open_store(self) -> Store:
-        if self._closed:
-            raise ClosedError("This bank was closed: open it again with MemoryBank.open().")
-        return self._store
-
-
-def _retriever(store: Store, embedder: Embedder, path: str | Path, config: BankConfig, new: bool) -> Retriever:
+def _retriever(store: Store, embedder: Embedder, path: str | Path, config: BankConfig) -> Retriever:
     """The retriever over ``store``, with its indexes kept beside the database."""
     # Absolute: the indexes are written at the end, and the process may have changed its folder by then.
     beside = None if str(path) == IN_MEMORY else Path(path).absolute()
+    kinds: dict[Kind, str] = {"memory": "memories", "turn": "turns"}
     memories, turns = (
         VectorIndex(
             None if beside is None else beside.with_name(f"{beside.name}.{rows}.hnsw"),
             embedder.dimension,
             exact_below=config.exact_below,
             embedder=embedder.name,
+            stamps=store.index_stamps(kind),
         )
-        for rows in ("memories", "turns")
+        for kind, rows in kinds.items()
     )
-    retriever = Retriever(store, embedder, memories, turns)
-    if new:  # indexes of a bank of the same name that was deleted would be taken for its own
-        retriever.rebuild()
-    return retriever
+    return Retriever(store, embedder, memories, turns)

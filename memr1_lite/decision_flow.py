@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Literal, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from memr1_lite.embedders import keywords
 from memr1_lite.errors import MemoryNotFoundError, StaleDecisionError
 from memr1_lite.gate import is_chit_chat, says_the_same
 from memr1_lite.llm import Embedder
-from memr1_lite.records import Add, Change, Decision, Memory, Message, Noop, Update
+from memr1_lite.records import Add, Change, Decision, Delete, Memory, Message, Noop, Update
 from memr1_lite.retriever import Retriever, spoken
 from memr1_lite.store import Store
 
@@ -43,42 +44,43 @@ class DecisionFlow:
         # One decision after another: two like messages at once would each add what the other is about to write.
         self._turn = threading.RLock()
 
-    def decide(self, message: Message) -> Change:
-        """The change that ``message`` brings about, or has brought about."""
-        with self._turn:
-            return self._decide(message)
+    def decide(self, message: Message, *, late: bool = False) -> Change:
+        """The change that ``message`` brings about, or has brought about.
 
-    def _decide(self, message: Message) -> Change:
+        :param late: the turn has waited, so what was said after it may be known already, and stands
+        """
+        with self._turn:
+            return self._decide(message, late)
+
+    def _decide(self, message: Message, late: bool) -> Change:
         change = self._decided(message)
         if change is None and self._gated(message):
             nothing = Decision(operations=(Noop(op="NOOP"),))
-            return self._apply(message, nothing, "gate", turn_vector=None)
+            return self._apply(message, nothing, "gate")
         again = 0
         while change is None:
             similar = self._retriever.similar(message.text, message.speaker, self._config.similar)
             decision = self._manager.decide(message, similar)
+            if late:
+                decision = _without_overwriting(decision, message, similar)
             try:
-                change = self._apply(message, decision, "manager", self._embed(spoken(message.speaker, message.text)))
+                change = self._apply(message, decision, "manager")
             except (StaleDecisionError, MemoryNotFoundError):
                 again += 1
                 if again > self._config.decide_again:
                     raise
         return change
 
-    def _apply(
-        self,
-        message: Message,
-        decision: Decision,
-        reason: Literal["manager", "gate"],
-        turn_vector: npt.NDArray[np.float32] | None,
-    ) -> Change:
+    def _apply(self, message: Message, decision: Decision, reason: Literal["manager", "gate"]) -> Change:
+        # A turn has its vector since it was recorded, unless its embedder failed then.
+        has_vector = len(self._store.vectors("turn", [message.id])[0]) == 1
         texts = [operation.text for operation in decision.operations if isinstance(operation, Add | Update)]
         return self._store.apply(
             decision.operations,
             message_id=message.id,
             reason=reason,
             vectors={text: self._embed(text) for text in texts},
-            turn_vector=turn_vector,
+            turn_vector=None if has_vector else self._embed(spoken(message.speaker, message.text)),
             model=decision.model,
             confidence=decision.confidence,
         )
@@ -115,3 +117,31 @@ class DecisionFlow:
     def _embed(self, text: str) -> npt.NDArray[np.float32]:
         vector: npt.NDArray[np.float32] = self._embedder.embed([text])[0]
         return vector
+
+
+def in_order_said(messages: Sequence[Message]) -> list[Message]:
+    """Turns by when they were said; one without a date was said when the one recorded before it was."""
+    said, last = list[tuple[datetime, Message]](), datetime.min
+    for message in messages:
+        last = message.at or last
+        said.append((last, message))
+    return [message for _, message in sorted(said, key=lambda one: (one[0], one[1].id))]
+
+
+def _without_overwriting(decision: Decision, message: Message, similar: Sequence[Memory]) -> Decision:
+    """The decision without what would write an older fact over a newer one: the Manager sees no memory's date."""
+    newer = {memory.id for memory in similar if _said_later(memory, message)}
+    kept = tuple(
+        operation
+        for operation in decision.operations
+        if not (isinstance(operation, Update | Delete) and operation.memory_id in newer)
+    )
+    if len(kept) == len(decision.operations):
+        return decision
+    return decision.model_copy(update={"operations": kept or (Noop(op="NOOP"),)})
+
+
+def _said_later(memory: Memory, message: Message) -> bool:
+    if memory.at is not None and message.at is not None and memory.at != message.at:
+        return memory.at > message.at
+    return memory.message_id is not None and memory.message_id > message.id

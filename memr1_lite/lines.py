@@ -6,7 +6,7 @@ from datetime import datetime
 
 from memr1_lite.dates import written_date
 from memr1_lite.demo import Answered, Remembered
-from memr1_lite.records import Answer, Candidate, Change
+from memr1_lite.records import Answer, Candidate, Change, Message
 
 
 def change_lines(change: Change) -> list[str]:
@@ -24,6 +24,11 @@ def candidate_line(candidate: Candidate) -> str:
     """A memory or a turn, with its id."""
     mark = f"[{candidate.id}]" if candidate.kind == "memory" else f"(turn {candidate.id}) {candidate.speaker}:"
     return f"{mark} {dated(candidate.text, candidate.at)}"
+
+
+def turn_line(turn: Message) -> str:
+    """A turn, with its id and who said it."""
+    return f"(turn {turn.id}) {turn.speaker}: {dated(turn.text, turn.at)}"
 
 
 def dated(text: str, at: datetime | None) -> str:

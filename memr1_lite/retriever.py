@@ -109,6 +109,10 @@ class Retriever:
                 index.rebuild(position, *self._store.vectors(kind))
         self.save()
 
+    def indexed(self, kind: Kind) -> list[int]:
+        """The ids that a search by vector can find now, ascending."""
+        return self._catch_up(kind).ids()
+
     def save(self) -> None:
         """Write the indexes that changed.
 

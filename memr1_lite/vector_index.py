@@ -6,20 +6,18 @@ stands for, and whatever is missing, stale or damaged is built anew. This is the
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import ValidationError
 
-from memr1_lite.errors import VectorIndexError
+from memr1_lite import index_file
+from memr1_lite.errors import StoreError, VectorIndexError
 from memr1_lite.exact_vectors import ExactVectors, Ids, Matrix, best
-from memr1_lite.records import Record
+from memr1_lite.index_file import Header, Stamps
 
 if TYPE_CHECKING:
     import hnswlib
@@ -29,19 +27,8 @@ EF_CONSTRUCTION = 200
 EF_SEARCH = 128
 """Breadth of a search; 128 keeps recall@10 above 0.98 where the vectors are not adversarial."""
 FIRST_CAPACITY = 1_024
-FORMAT = 1
-
-
-class _Header(Record):
-    """What stands beside a saved graph. ``digest`` covers the graph's file and every other field here."""
-
-    format: int
-    dimension: int
-    embedder: str
-    count: int
-    position: int
-    removed: tuple[int, ...]
-    digest: str = ""
+SAVED_SHARE = 4
+"""An index is written as soon as a quarter of it is not on disk: a killed process costs no more than that to redo."""
 
 
 class _Graph:
@@ -68,7 +55,7 @@ class _Graph:
         return cls(graph, set(), set())
 
     @classmethod
-    def read(cls, path: Path, header: _Header) -> _Graph | None:
+    def read(cls, path: Path, header: Header) -> _Graph | None:
         """The graph of ``path``, None where it is not what ``header`` says. The digest has been checked already."""
         import hnswlib
 
@@ -132,17 +119,27 @@ class VectorIndex:
     :param dimension: length of every vector
     :param exact_below: up to this many vectors are searched exactly, and not saved: they are read back quickly
     :param embedder: name of what made the vectors; a saved index of another one is not loaded
+    :param stamps: where the bank notes which saved index is its own; None trusts the file's place
     """
 
-    def __init__(self, path: Path | None, dimension: int, *, exact_below: int, embedder: str = "") -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        dimension: int,
+        *,
+        exact_below: int,
+        embedder: str = "",
+        stamps: Stamps | None = None,
+    ) -> None:
         self._path = path
         self._dimension = dimension
         self._exact_below = exact_below
         self._embedder = embedder
+        self._stamps = stamps
         self._lock = threading.RLock()
         self._vectors: ExactVectors | _Graph = ExactVectors(dimension)
         self._position = 0
-        self._changed = False
+        self._unsaved = 0
 
     @property
     def position(self) -> int:
@@ -169,8 +166,9 @@ class VectorIndex:
             self._put(ids, matrix)
             self._choose()
             # A position alone is not worth a new file: coming from the old one costs a look at the log.
-            self._changed = self._changed or len(touched) > 0 or len(ids) > 0
+            self._unsaved += max(len(touched), len(ids))
             self._position = position
+            self._save_much()
 
     def rebuild(self, position: int, ids: Ids, matrix: Matrix) -> None:
         """Forget everything, then hold these vectors. No trace of a removed vector is left, unlike after removal.
@@ -181,7 +179,8 @@ class VectorIndex:
         with self._lock:
             self._vectors = ExactVectors(self._dimension)
             self._put(ids, matrix)
-            self._changed, self._position = True, position
+            self._unsaved, self._position = max(1, len(ids)), position
+            self._save_much()
 
     def search(self, vector: Matrix, k: int) -> list[tuple[int, float]]:
         """Return up to ``k`` pairs of id and cosine, best first, ties by id.
@@ -199,30 +198,27 @@ class VectorIndex:
         :raises VectorIndexError: it could not be written; the store is none the worse for it
         """
         with self._lock:
-            if self._path is None or not self._changed:
+            if self._path is None or not self._unsaved:
                 return
             try:
                 self._write(self._path)
-            except (OSError, RuntimeError) as error:
+            except (OSError, RuntimeError, StoreError) as error:
                 raise VectorIndexError(
                     f"The index {str(self._path)!r} could not be written ({error}). It is only a cache of the bank: "
                     "make room or fix the permissions, and it will be built anew."
                 ) from error
-            self._changed = False
+            self._unsaved = 0
 
     def load(self) -> bool:
         """Read what :meth:`save` wrote; False, and the index as it was, where that cannot be used as it is."""
         with self._lock:
             if self._path is None:
                 return False
-            header = _read_header(self._path)
-            made_here = (FORMAT, self._dimension, self._embedder)
-            if header is None or (header.format, header.dimension, header.embedder) != made_here:
+            found = index_file.read(self._path, self._dimension, self._embedder, self._stamps, _Graph.read)
+            if found is None:
                 return False
-            graph = _Graph.read(self._path, header)
-            if graph is None:
-                return False
-            self._vectors, self._position, self._changed = graph, header.position, False
+            header, self._vectors = found
+            self._position, self._unsaved = header.position, 0
             return True
 
     def _checked(self, ids: Ids, matrix: Matrix) -> tuple[Ids, Matrix]:
@@ -257,61 +253,22 @@ class VectorIndex:
         if live <= self._exact_below // 2 or len(self._vectors.removed) > max(live, FIRST_CAPACITY):
             self.rebuild(self._position, *(self._vectors.items() if live else ExactVectors(self._dimension).items()))
 
+    def _save_much(self) -> None:
+        """Save a graph that would cost much to build again, where that can be done."""
+        # Where it cannot, save() says so at the end; a search is no place to fail for the sake of a cache.
+        if isinstance(self._vectors, _Graph) and self._unsaved >= max(len(self) // SAVED_SHARE, FIRST_CAPACITY):
+            with suppress(VectorIndexError):
+                self.save()
+
     def _write(self, path: Path) -> None:
-        unfinished = path.with_name(path.name + ".tmp")
         if isinstance(self._vectors, ExactVectors):
-            for old in (_header_path(path), path, unfinished):  # unfinished: of a process that was killed
-                old.unlink(missing_ok=True)
+            index_file.remove(path)
             return
-        try:
-            unfinished.touch(mode=0o600)  # vectors tell about texts: no more readable than the bank
-            self._vectors.write(unfinished)
-            header = _Header(
-                format=FORMAT,
-                dimension=self._dimension,
-                embedder=self._embedder,
-                count=len(self._vectors.ids),
-                position=self._position,
-                removed=tuple(sorted(self._vectors.removed)),
-            )
-            header = header.model_copy(update={"digest": _digest(unfinished, header)})
-            _replace(unfinished, path)
-            unfinished.touch(mode=0o600)
-            unfinished.write_text(header.model_dump_json(), encoding="utf-8")
-            _replace(unfinished, _header_path(path))
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-
-def _header_path(path: Path) -> Path:
-    return path.with_name(path.name + ".json")
-
-
-def _read_header(path: Path) -> _Header | None:
-    """The header of the graph at ``path``, None where the two do not belong together or either is damaged."""
-    try:
-        header = _Header.model_validate_json(_header_path(path).read_bytes())
-        return header if _digest(path, header) == header.digest else None
-    except (OSError, ValidationError):
-        return None
-
-
-def _digest(path: Path, header: _Header) -> str:
-    digest = hashlib.blake2b(json.dumps(header.model_dump(exclude={"digest"}), sort_keys=True).encode(), digest_size=32)
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _replace(unfinished: Path, path: Path) -> None:
-    """Rename, with the bytes on the disk before the name is."""
-    with unfinished.open("rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
-    if os.name == "posix":
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        header = Header(
+            dimension=self._dimension,
+            embedder=self._embedder,
+            count=len(self._vectors.ids),
+            position=self._position,
+            removed=tuple(sorted(self._vectors.removed)),
+        )
+        index_file.write(path, header, self._vectors.write, self._stamps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 import time
@@ -10,6 +11,7 @@ from datetime import date, datetime
 
 import pytest
 
+from memr1_lite import vector_index
 from memr1_lite.answer_agent import UNKNOWN, AnswerAgent
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents, BankConfig
@@ -27,6 +29,7 @@ from memr1_lite.errors import (
     StaleDecisionError,
     StoreError,
     UndoConflictError,
+    VectorIndexError,
 )
 from memr1_lite.llm import END
 from memr1_lite.memory_manager import MemoryManager
@@ -132,6 +135,77 @@ def test_one_undecidable_turn_does_not_hold_up_the_rest(opened):
         bank.remember_pending()
     assert bank.pending() == [first]
     assert len(bank.list()) == 1
+
+
+def test_pending_turns_are_decided_in_the_order_they_were_said(opened):
+    bank = opened(NOOP, NOOP, NOOP)
+    late = bank.record("I moved to Lyon.", at="2023-06-01")
+    undated = bank.record("Lyon is sunny.")
+    early = bank.record("I live in Paris.", at="2020-01-01")
+    assert [change.message_id for change in bank.remember_pending()] == [early.id, late.id, undated.id]
+
+
+@pytest.mark.parametrize("dates", [("2020-01-01", "2023-06-01"), (None, None)])
+def test_a_turn_decided_late_adds_to_what_was_said_after_it_and_overwrites_nothing(opened, dates):
+    bank = opened(
+        ("ADD", " Audrey lives in Lyon.", END),
+        ("UPDATE", "[1]", " Audrey lives in Paris.", "ADD", " Audrey has a cat.", END),
+    )
+    bank.record("I live in Paris and have a cat.", speaker="Audrey", at=dates[0])
+    bank.remember("I moved to Lyon.", speaker="Audrey", at=dates[1])
+    (change,) = bank.remember_pending()
+    assert [operation.op for operation in change.operations] == ["ADD"]
+    assert [memory.text for memory in bank.list()] == ["Audrey lives in Lyon.", "Audrey has a cat."]
+
+
+def test_a_turn_decided_late_may_rewrite_what_was_said_before_it(opened):
+    bank = opened(("ADD", " Audrey lives in Paris.", END), ("UPDATE", "[1]", " Audrey lives in Lyon.", END))
+    bank.remember("I live in Paris.", speaker="Audrey", at="2020-01-01")
+    bank.record("I moved to Lyon.", speaker="Audrey", at="2023-06-01")
+    bank.remember_pending()
+    assert [memory.text for memory in bank.list()] == ["Audrey lives in Lyon."]
+
+
+def test_a_late_turn_that_could_only_overwrite_changes_nothing_and_stays_findable(opened):
+    bank = opened(("ADD", " Audrey lives in Lyon.", END), ("DELETE", "[1]", END))
+    bank.record("I do not live in Lyon.", speaker="Audrey", at="2020-01-01")
+    bank.remember("I moved to Lyon.", speaker="Audrey", at="2023-06-01")
+    (change,) = bank.remember_pending()
+    assert [operation.op for operation in change.operations] == ["NOOP"]
+    assert {found.text for found in bank.search("Lyon")} == {"Audrey lives in Lyon.", "I do not live in Lyon."}
+
+
+def test_every_turn_has_its_vector_once_it_is_recorded(opened):
+    bank = opened(("NONSENSE",))
+    bank.record("I adopted a dog named Buddy.")
+    bank.remember("Hi! How are you?")
+    with pytest.raises(MalformedOutputError):
+        bank.remember("An odd thing happened.")
+    assert bank._store.vectors("turn")[0].tolist() == [1, 2, 3]
+    assert bank.search("adopted")[0].vector_rank == 1
+
+
+def test_a_turn_whose_embedder_fails_is_kept_and_gets_its_vector_from_the_next_that_works(opened):
+    class Failing(LexicalEmbedder):
+        works = False
+
+        def embed(self, texts):
+            if not self.works:
+                raise ModelError("no memory left")
+            return super().embed(texts)
+
+    embedder = Failing()
+    bank = opened(BUDDY, embedder=embedder)
+    for text in ("I adopted a dog named Buddy.", "I like tea."):
+        with pytest.raises(ModelError, match="no memory left"):
+            bank.remember(text)
+    assert len(bank.pending()) == 2
+    assert bank._store.vectors("turn")[0].tolist() == []
+    embedder.works = True
+    bank.remember("I adopted a dog named Buddy.", source_id=None)
+    assert bank.reindex().messages == 3
+    assert bank._store.vectors("turn")[0].tolist() == [1, 2, 3]
+    assert bank.check() == []
 
 
 def test_the_same_source_id_decides_once(opened):
@@ -471,6 +545,80 @@ def test_a_new_bank_in_the_place_of_a_deleted_one_does_not_inherit_its_index(ope
     assert {found.text for found in again.search("tea and chess")} == {"Audrey likes tea.", "Audrey plays chess."}
 
 
+def graph_bank(opened, tmp_path, count, path="bank.db"):
+    """A bank whose few memories are in a graph beside it."""
+    decisions = [("ADD", f" Fact number {number}.", END) for number in range(count)]
+    bank = opened(*decisions, path=tmp_path / path, config=BankConfig(exact_below=0))
+    for number in range(count):
+        bank.remember(f"Here is fact number {number}.")
+    bank.search("fact")
+    return bank
+
+
+def loads(bank):
+    return [index.load() for index in bank._retriever._indexes.values()]
+
+
+def test_a_saved_index_is_taken_up_by_its_own_bank(opened, tmp_path):
+    graph_bank(opened, tmp_path, 3).close()
+    with opened(config=BankConfig(exact_below=0)) as again:
+        assert loads(again) == [True, True]
+        assert again.check() == []
+
+
+def test_the_index_of_another_bank_is_never_taken(opened, tmp_path):
+    graph_bank(opened, tmp_path, 3).close()
+    graph_bank(opened, tmp_path, 4, "other.db").close()
+    for file in tmp_path.glob("bank.db.*.hnsw*"):
+        shutil.copy(file, tmp_path / file.name.replace("bank.db", "other.db"))
+    with opened(path=tmp_path / "other.db", config=BankConfig(exact_below=0)) as other:
+        assert loads(other) == [False, False]
+        assert len(other.search("fact number", 20)) == 4
+        assert other.check() == []
+
+
+def test_an_index_younger_than_a_restored_bank_is_not_taken_also_once_the_bank_has_grown_past_it(opened, tmp_path):
+    graph_bank(opened, tmp_path, 2).close()
+    shutil.copy(tmp_path / "bank.db", tmp_path / "backup")
+    with opened(("ADD", " Lost with the disk.", END), config=BankConfig(exact_below=0)) as bank:
+        bank.remember("This will be lost.")
+        bank.search("lost")
+    shutil.copy(tmp_path / "backup", tmp_path / "bank.db")
+    with opened(*[("ADD", f" New fact {n}.", END) for n in range(3)], config=BankConfig(exact_below=0)) as bank:
+        for number in range(3):  # its log is now longer than the index's position in the lost one
+            bank.remember(f"Something new {number}.")
+        assert loads(bank) == [False, False]
+        assert bank.check() == []
+        assert bank.search("fact 0 new")[0].text == "New fact 0."
+
+
+def test_an_index_is_there_again_after_its_files_were_removed_damaged_or_reindexed(opened, tmp_path):
+    graph_bank(opened, tmp_path, 3).close()
+    for spoil in (lambda file: file.unlink(), lambda file: file.write_bytes(b"x" * 500)):
+        for file in tmp_path.glob("*.hnsw"):
+            spoil(file)
+        with opened(config=BankConfig(exact_below=0)) as again:
+            assert again.check() == []
+            assert len(again.search("fact number")) == 3
+    with opened(config=BankConfig(exact_below=0)) as again:
+        again.reindex()
+        assert loads(again) == [True, True]
+
+
+def test_a_bank_whose_index_cannot_be_written_can_still_be_searched(opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_index, "FIRST_CAPACITY", 2)
+    bank = graph_bank(opened, tmp_path, 3)
+    assert list(tmp_path.glob("*.hnsw"))  # written before close(): a killed process would not have to begin anew
+    for file in tmp_path.glob("*.hnsw*"):
+        file.unlink()
+    for name in ("memories", "turns"):
+        (tmp_path / f"bank.db.{name}.hnsw" / "in the way").mkdir(parents=True)
+    bank.record("Here is another fact.")
+    assert bank.search("another")
+    with pytest.raises(VectorIndexError, match="only a cache"):
+        bank.close()
+
+
 def test_a_closed_bank_says_so(opened):
     bank = opened()
     bank.close()
@@ -488,6 +636,8 @@ def test_a_closed_bank_says_so(opened):
         lambda: bank.stats(),
         lambda: bank.pending(),
         lambda: bank.remember_pending(),
+        lambda: bank.reindex(),
+        lambda: bank.check(),
     ]
     for call in calls:
         with pytest.raises(ClosedError):

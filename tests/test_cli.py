@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -156,10 +158,34 @@ def test_a_turn_that_cannot_be_decided_about_does_not_stop_an_import(run, path, 
     assert "1 turns are kept but undecided" in result.stderr
 
 
-def test_a_turn_that_cannot_be_kept_is_named_and_those_before_it_are_kept(run, path, tmp_path):
-    file = chat_file(tmp_path, "I adopted a dog named Buddy.", "x" * 9_000)
-    assert "'chat.jsonl:2:" in run("import", path, file, "--no-decide", exit_code=1).stderr
-    assert "messages     1\n" in run("stats", path).stdout
+def test_a_turn_that_cannot_be_kept_is_named_and_all_others_are_kept(run, path, tmp_path):
+    file = chat_file(tmp_path, "I adopted a dog named Buddy.", "x" * 9_000, "I like tea.")
+    result = run("import", path, file, "--no-decide", exit_code=1)
+    assert "Error: Turn 'chat.jsonl:2:" in result.stderr
+    assert result.stdout == "2 turns, 0 memories, 2 turns pending\n"
+
+
+def test_pending_turns_are_listed_and_decided(run, path, tmp_path):
+    run("import", path, chat_file(tmp_path, "I adopted a dog named Buddy.", "An odd thing."), "--no-decide")
+    assert run("pending", path).stdout.splitlines() == [
+        "(turn 1) Andrew: I adopted a dog named Buddy.",
+        "(turn 2) Andrew: An odd thing.",
+    ]
+    result = run("pending", path, "--decide", decisions=[BUDDY, ("NONSENSE",)], exit_code=1)
+    assert result.stdout == "change 1 (manager)\n  ADD [1] 'Andrew has a dog named Buddy.'\n"
+    assert "NONSENSE" in result.stderr
+    assert run("pending", path, "--decide", decisions=[("NOOP",)]).stdout == "change 2 (manager)\n  NOOP\n"
+    assert run("pending", path).stdout == ""
+
+
+def test_a_damaged_full_text_is_found_by_check_and_repaired_by_reindex(run, path):
+    run("remember", path, "I adopted a dog named Buddy.", decisions=[BUDDY])
+    assert run("check", path).stdout == "no damage found\n"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO memories_fts (memories_fts) VALUES ('delete-all')")
+    assert "full text of memories differs" in run("check", path, exit_code=1).stdout
+    assert run("reindex", path).stdout == "1 memories and 1 turns indexed\n"
+    assert run("check", path).stdout == "no damage found\n"
 
 
 def test_import_reads_one_conversation_of_a_locomo_file(run, path, tmp_path):

@@ -714,6 +714,55 @@ def test_stats_count_what_there_is(store):
     assert stats.bytes > 0
 
 
+def test_a_turn_recorded_with_its_vector_is_heard_of_by_the_index_and_keeps_that_vector(store):
+    message = store.record("Andrew", "a", None, vector=vector("turn"))
+    bare = store.record("Andrew", "b", None)
+    assert store.touched_since("turn", 0)[1] == [message.id]
+    assert [turn.id for turn in store.turns_without_vector()] == [bare.id]
+    store.add_turn_vectors([message.id, bare.id], np.stack([vector("othe"), vector("b")]))
+    assert stored_vectors(store, "turn") == {message.id: vector("turn").tolist(), bare.id: vector("b").tolist()}
+    with pytest.raises(VectorIndexError):
+        store.record("Andrew", "c", None, vector=np.zeros(9, np.float32))
+    assert store.stats().messages == 2
+
+
+def test_the_stamps_of_the_last_two_indexes_are_kept_and_a_purge_forgets_them(store):
+    stamps = store.index_stamps("memory")
+    assert stamps.announced() == []
+    for stamp in ("one", "two", "three"):
+        stamps.announce(stamp)
+    assert stamps.announced() == ["three", "two"]
+    assert store.index_stamps("turn").announced() == []
+    add(store, "secret")
+    store.forget(1, purge=True)
+    assert stamps.announced() == []
+
+
+DAMAGES = {
+    "DELETE FROM memories_fts_data": "full text of memories differs",
+    "UPDATE messages SET state = 'pending' WHERE id = 1": "Turn 1 is pending and yet has a change",
+    "UPDATE messages SET state = 'done' WHERE id = 2": "Turn 2 is done without a change",
+    "DELETE FROM memories WHERE id = 1": "Memory 1 is in the log and not in the bank",
+    "UPDATE memories SET text = 'other' WHERE id = 1": "Memory 1 differs from what the log last wrote",
+    "UPDATE memories SET version = 9 WHERE id = 1": "Memory 1 differs from what the log last wrote",
+    "DELETE FROM operations WHERE change_id = 2": "Change 2 has no operations",
+    "UPDATE memories SET embedding = x'00' WHERE id = 1": "Memory 1 has a vector of the wrong length",
+    "DELETE FROM turn_touches": "Turn 1 has a vector that no index will hear of",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_check_finds_what_does_not_agree(store, path, damage):
+    add(store, "a", message_id=store.record("Andrew", "a", None).id, turn_vector=vector("turn"))
+    store.record("Andrew", "b", None)
+    apply(store, NOOP)
+    assert store.check() == []
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(damage)
+        connection.commit()
+    assert any(DAMAGES[damage] in found for found in store.check())
+
+
 # ---- the file
 
 

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memr1_lite import index_file
 from memr1_lite.errors import VectorIndexError
 from memr1_lite.exact_vectors import ExactVectors
 from memr1_lite.vector_index import FIRST_CAPACITY, VectorIndex
@@ -332,11 +335,13 @@ def test_a_crash_between_the_two_files_means_building_anew(tmp_path):
 
 def test_a_crash_while_writing_leaves_the_old_index(tmp_path):
     index, again = saved(tmp_path)
-    (tmp_path / "bank.hnsw.tmp").write_bytes(b"half a graph")
+    (tmp_path / "bank.hnsw.1234.tmp").write_bytes(b"half a graph")
+    an_hour_ago = time.time() - 3600
+    os.utime(tmp_path / "bank.hnsw.1234.tmp", (an_hour_ago, an_hour_ago))
     assert again.load()
     again.catch_up(152, [1], NOTHING)
     again.save()
-    assert not (tmp_path / "bank.hnsw.tmp").exists()
+    assert list(tmp_path.glob("*.tmp")) == []
     assert index.load()
     assert index.position == 152
 
@@ -357,6 +362,100 @@ def test_rebuilding_leaves_no_trace_of_a_removed_vector(tmp_path):
     index.rebuild(52, np.array(kept) + 1, unit_rows(50)[kept])
     index.save()
     assert secret not in (tmp_path / "bank.hnsw").read_bytes()
+
+
+class Noted:
+    """The stamps of a bank."""
+
+    def __init__(self):
+        self.stamps = []
+
+    def announced(self):
+        return self.stamps[-2:]
+
+    def announce(self, stamp):
+        self.stamps.append(stamp)
+
+
+def test_only_an_index_that_its_bank_knows_is_taken(tmp_path):
+    mine = Noted()
+    filled(50, GRAPH, tmp_path / "a.hnsw", stamps=mine).save()
+    for stamps, taken in ((mine, True), (Noted(), False)):
+        index = VectorIndex(tmp_path / "a.hnsw", DIMENSION, exact_below=GRAPH, stamps=stamps)
+        assert index.load() is taken
+    mine.announce("of an index that was never put in its place")
+    assert index.load() is False
+    assert VectorIndex(tmp_path / "a.hnsw", DIMENSION, exact_below=GRAPH, stamps=mine).load()
+
+
+def test_a_graph_of_another_kind_of_machine_is_not_taken(tmp_path, monkeypatch):
+    _, again = saved(tmp_path)
+    monkeypatch.setattr(index_file, "LAYOUT", "big 4")
+    assert not again.load()
+
+
+def test_a_graph_that_its_header_does_not_fit_is_never_handed_to_hnswlib(tmp_path):
+    saved(tmp_path)
+    path, asked = tmp_path / "bank.hnsw", []
+
+    def load(*given):
+        asked.append(given)
+        return True
+
+    assert index_file.read(path, DIMENSION, "e", None, load) is not None
+    path.write_bytes(path.read_bytes()[:-8] + b"not this")
+    assert index_file.read(path, DIMENSION, "e", None, load) is None
+    assert index_file.read(path, DIMENSION + 1, "e", None, load) is None
+    assert len(asked) == 1
+
+
+def test_a_graph_that_is_replaced_while_it_is_read_is_not_taken(tmp_path):
+    saved(tmp_path)
+    path = tmp_path / "bank.hnsw"
+
+    def load(path, header):
+        other = path.with_name("other")
+        other.write_bytes(path.read_bytes())
+        other.replace(path)
+        return True
+
+    assert index_file.read(path, DIMENSION, "e", None, load) is None
+
+
+def test_several_may_save_to_one_place_at_once_and_one_of_them_is_loaded_or_none(tmp_path):
+    indexes = [filled(count, GRAPH, tmp_path / "bank.hnsw") for count in (60, 70, 80)]
+    failures, loaded = [], []
+
+    def save(index):
+        for _ in range(15):
+            try:
+                index.rebuild(len(index), np.arange(1, len(index) + 1), unit_rows(len(index)))
+                index.save()
+                again = VectorIndex(tmp_path / "bank.hnsw", DIMENSION, exact_below=GRAPH)
+                loaded.append((again.load(), len(again), again.position))
+            except VectorIndexError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=save, args=(index,)) for index in indexes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert set(loaded) <= {(False, 0, 0), (True, 60, 60), (True, 70, 70), (True, 80, 80)}
+    assert list(tmp_path.glob("*.tmp")) == []
+
+
+def test_a_graph_is_saved_by_itself_once_a_quarter_of_it_is_not_on_disk(tmp_path):
+    index = VectorIndex(tmp_path / "bank.hnsw", DIMENSION, exact_below=GRAPH)
+    vectors = unit_rows(2 * FIRST_CAPACITY)
+    on_disk = []
+    for start in range(0, len(vectors), 128):
+        ids = np.arange(start, start + 128)
+        index.catch_up(start + 128, ids.tolist(), (ids, vectors[ids]))
+        again = VectorIndex(tmp_path / "bank.hnsw", DIMENSION, exact_below=GRAPH)
+        on_disk.append(len(again) if again.load() else 0)
+    assert sorted(set(on_disk)) == [0, FIRST_CAPACITY, 2 * FIRST_CAPACITY]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such modes there")

@@ -36,7 +36,8 @@ def import_(
 ) -> None:
     """Remember a conversation from FILE: .jsonl with one turn per line, or LoCoMo's .json.
 
-    Interrupted and run again it goes on where it stopped: no turn is kept or decided about twice.
+    Interrupted and run again it goes on where it stopped: no turn is kept or decided about twice. A turn that cannot
+    be kept, such as one that is too long, is reported and left out, and the exit code is 1.
 
     \b
     Example:
@@ -44,7 +45,7 @@ def import_(
         memr1 import conv26.db locomo10.json --format locomo --conversation conv-26
     """
     turns = _turns(file, shape, conversation)[:limit]
-    undecided, last = 0, ""
+    undecided, last, refused = 0, "", list[str]()
     with (
         MemoryBank.open(path, agents=Agents(manager=manager, answerer=answerer)) as bank,
         click.progressbar(turns, label=f"Importing {len(turns)} turns", file=sys.stderr) as progress,
@@ -54,7 +55,7 @@ def import_(
             try:
                 keep(turn.text, speaker=turn.speaker, at=turn.at, source_id=turn.source_id)
             except InvalidInputError as error:
-                raise InvalidInputError(f"Turn {turn.source_id!r}: {error}") from error
+                refused.append(f"Error: Turn {turn.source_id!r} was left out: {error}")
             except ModelLoadError:  # no later turn would fare better
                 raise
             except ModelError as error:
@@ -64,6 +65,9 @@ def import_(
         click.echo(f"{undecided} turns are kept but undecided; import again to retry. The last said: {last}", err=True)
     lines = [f"{numbers.messages:,} turns, {numbers.memories:,} memories, {numbers.pending:,} turns pending"]
     show([numbers], as_json, lambda _: lines)
+    if refused:
+        click.echo("\n".join(refused), err=True)
+        raise click.exceptions.Exit(1)
 
 
 def _turns(file: Path, shape: str | None, conversation: str | None) -> list[Turn]:

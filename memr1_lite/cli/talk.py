@@ -13,7 +13,7 @@ from memr1_lite.cli.common import agent_options, existing, json_option, path_arg
 from memr1_lite.config import Agents
 from memr1_lite.demo import play
 from memr1_lite.errors import InvalidInputError, ModelError, ModelLoadError
-from memr1_lite.lines import answer_lines, change_lines, demo_lines
+from memr1_lite.lines import answer_lines, change_lines, demo_lines, turn_line
 from memr1_lite.records import DEFAULT_SPEAKER
 
 
@@ -62,6 +62,30 @@ def ask(path: str, question: str, k: int | None, manager: Path | None, answerer:
     with existing(path, Agents(manager=manager, answerer=answerer)) as bank:
         answer = bank.ask(text_of(question), k=k)
     show([answer], as_json, answer_lines)
+
+
+@click.command()
+@path_argument
+@click.option("--decide", is_flag=True, help="Decide about them, in the order they were said.")
+@agent_options
+@json_option
+def pending(path: str, decide: bool, manager: Path | None, answerer: Path | None, as_json: bool) -> None:
+    """List the turns that no decision has been made about yet; with --decide, make it.
+
+    \b
+    Example:
+        memr1 pending andrew.db
+        memr1 pending andrew.db --decide
+    """
+    with existing(path, Agents(manager=manager, answerer=answerer)) as bank:
+        if not decide:
+            show(bank.pending(), as_json, lambda turn: [turn_line(turn)])
+            return
+        before = bank.stats().changes
+        try:
+            bank.remember_pending()
+        finally:  # what was decided is shown also where one turn could not be
+            show([change for change in bank.history() if change.id > before], as_json, change_lines)
 
 
 @click.command()

@@ -9,8 +9,9 @@ from memr1_lite.errors import EmbedderMismatchError, InvalidInputError
 from memr1_lite.records import Record
 from memr1_lite.store.connection import BUSY_SECONDS, connect
 from memr1_lite.store.erasure import Erasure
-from memr1_lite.store.memories import Kind
 from memr1_lite.store.messages import Messages
+from memr1_lite.store.stamps import Stamps
+from memr1_lite.store.vectors import Kind
 
 __all__ = ["Kind", "Stats", "Store"]
 
@@ -30,7 +31,6 @@ class Store(Messages, Erasure):
     """A memory bank's file. Safe to use from several threads, and from several processes at once."""
 
     embedder: str
-    dimension: int
 
     @classmethod
     def open(cls, path: str | Path, *, embedder: str, dimension: int, busy_seconds: float = BUSY_SECONDS) -> Store:
@@ -72,6 +72,10 @@ class Store(Messages, Erasure):
             pending = self._number("SELECT count(*) FROM messages WHERE state = 'pending'")
             size = self._number("PRAGMA page_count") * self._number("PRAGMA page_size")
         return Stats(**counts, pending=pending, bytes=size)
+
+    def index_stamps(self, kind: Kind) -> Stamps:
+        """Where the stamps of this kind's saved index are kept."""
+        return Stamps(self, kind)
 
     def _settle_embedder(self) -> None:
         mine = {"embedder": self.embedder, "dimension": str(self.dimension)}

@@ -15,8 +15,9 @@ from memr1_lite.errors import (
 )
 from memr1_lite.records import Add, AppliedOperation, Change, Delete, Noop, Operation, OperationName, Update
 from memr1_lite.store.connection import Value, now
-from memr1_lite.store.memories import Memories, Vector
+from memr1_lite.store.memories import Memories
 from memr1_lite.store.messages import moment
+from memr1_lite.store.vectors import Vector
 
 Reason = Literal["manager", "gate", "forget", "undo"]
 
@@ -57,7 +58,7 @@ class Changes(Memories):
         A turn that is done already was decided elsewhere meanwhile: that change is returned and nothing is written.
 
         :param vectors: the vector, shape ``(d,)``, of every text that is added or updated
-        :param turn_vector: the vector of the turn itself
+        :param turn_vector: the vector of the turn itself, where it has none yet
         :raises MemoryNotFoundError: an operation names a memory that is not there
         :raises StaleDecisionError: it names another version than there is
         :raises InvalidInputError: no operations, two on one memory, a blank text, a text without a vector, no such turn
@@ -81,7 +82,9 @@ class Changes(Memories):
             if message_id is not None:
                 self._write("UPDATE messages SET state = 'done' WHERE id = ?", message_id)
                 if turn_blob is not None:
-                    self._write("UPDATE messages SET embedding = ? WHERE id = ?", turn_blob, message_id)
+                    self._write(
+                        "UPDATE messages SET embedding = ? WHERE id = ? AND embedding IS NULL", turn_blob, message_id
+                    )
             return self.change(change_id)
 
     def undo(self, change_id: int) -> Change:

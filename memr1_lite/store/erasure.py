@@ -7,12 +7,14 @@ from contextlib import suppress
 from memr1_lite.errors import InvalidInputError, MemoryNotFoundError, StoreError
 from memr1_lite.records import Change
 from memr1_lite.store.changes import Changes
+from memr1_lite.store.checking import Checking
 from memr1_lite.store.connection import listed
+from memr1_lite.store.stamps import PREFIX
 
 _UNFINISHED = "erasure_unfinished"
 
 
-class Erasure(Changes):
+class Erasure(Changes, Checking):
     """The part of the store that forgets."""
 
     def forget(self, memory_id: int, *, purge: bool = False) -> Change | None:
@@ -41,6 +43,8 @@ class Erasure(Changes):
                 raise InvalidInputError("A purge rewrites the file and cannot be part of a transaction().")
             with self.transaction():
                 self._erase_rows(memory_id)
+                # A saved index still holds the vectors: should this process die now, no later one takes it up.
+                self._write("DELETE FROM settings WHERE substr(key, 1, ?) = ?", len(PREFIX), PREFIX)
                 self._write("INSERT OR REPLACE INTO settings (key, value) VALUES (?, '1')", _UNFINISHED)
             if not self._overwrite_free_bytes():
                 raise StoreError(
@@ -81,10 +85,7 @@ class Erasure(Changes):
     def _overwrite_free_bytes(self) -> bool:
         """Leave no byte of what was erased; return False if another connection kept some of them in the log."""
         with self._use() as connection:
-            with self.transaction():
-                for table in ("memories_fts", "messages_fts"):
-                    # A deleted word stays in FTS5's segments until they happen to be merged.
-                    self._write(f"INSERT INTO {table} ({table}) VALUES ('rebuild')")
+            self.rebuild_full_text()
             connection.execute("VACUUM")
             if self._checkpointed():
                 with self.transaction():

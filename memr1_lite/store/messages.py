@@ -7,7 +7,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from memr1_lite.records import Message, MessageState
-from memr1_lite.store.connection import Connection, Value, listed, now
+from memr1_lite.store.connection import Value, listed, now
+from memr1_lite.store.vectors import Vector, Vectors
 
 _COLUMNS = "id, speaker, text, at, source_id, state"
 
@@ -36,16 +37,27 @@ def moment(written: str | None) -> datetime | None:
     return None if written is None else datetime.fromisoformat(written)
 
 
-class Messages(Connection):
+class Messages(Vectors):
     """The part of the store that keeps turns."""
 
-    def record(self, speaker: str, text: str, at: datetime | None, source_id: str | None = None) -> Message:
+    def record(
+        self,
+        speaker: str,
+        text: str,
+        at: datetime | None,
+        source_id: str | None = None,
+        *,
+        vector: Vector | None = None,
+    ) -> Message:
         """Write a turn and return it; it is on disk when this returns.
 
         A ``source_id`` that is there already returns the turn it names, and writes nothing.
 
+        :param vector: the turn's vector, shape ``(d,)``; None leaves the turn to full text until it gets one
         :raises InvalidInputError: a text that is not valid Unicode
+        :raises VectorIndexError: a vector of another dimension, or not finite
         """
+        blob = None if vector is None else self._blob(vector)
         with self.transaction():
             known = None if source_id is None else self.message_by_source(source_id)
             if known is not None:
@@ -59,7 +71,28 @@ class Messages(Connection):
                 source_id,
                 now(),
             )
+            if blob is not None:
+                self._set_vector(message_id, blob)
         return Message(id=message_id, speaker=speaker, text=text, at=at, source_id=source_id)
+
+    def turns_without_vector(self, limit: int | None = None) -> list[Message]:
+        """The first ``limit`` turns that only full text finds: their embedder failed, or an old version wrote them."""
+        sql = f"SELECT {_COLUMNS} FROM messages WHERE embedding IS NULL ORDER BY id LIMIT ?"
+        return [message_of(row) for row in self._rows(sql, -1 if limit is None else limit)]
+
+    def add_turn_vectors(self, ids: Sequence[int], vectors: Vector) -> None:
+        """Give turns that have none their vectors, shape ``(len(ids), d)``; a turn purged meanwhile is left out.
+
+        :raises VectorIndexError: vectors of another dimension, or not finite
+        """
+        blobs = [self._blob(vector) for vector in vectors]
+        with self.transaction():
+            for message_id, blob in zip(ids, blobs, strict=True):
+                self._set_vector(message_id, blob)
+
+    def _set_vector(self, message_id: int, blob: bytes) -> None:
+        # An update, also for a new turn: that is what the log of touched turns is written by.
+        self._write("UPDATE messages SET embedding = ? WHERE id = ? AND embedding IS NULL", blob, message_id)
 
     def message(self, message_id: int) -> Message | None:
         """The turn with this id, or None."""

@@ -1,0 +1,120 @@
+"""What is in a bank and what became of it: reading, the history and taking back, and the care of the file itself."""
+
+from __future__ import annotations
+
+import builtins
+
+from memr1_lite.errors import ClosedError, InvalidInputError
+from memr1_lite.llm import Embedder
+from memr1_lite.records import Change, Memory, Message
+from memr1_lite.retriever import Retriever, spoken
+from memr1_lite.store import Stats, Store
+
+EMBEDDED_AT_ONCE = 256
+
+
+class Ledger:
+    """The side of a bank that needs no model: :class:`~memr1_lite.bank.MemoryBank` adds saying and asking."""
+
+    def __init__(self, store: Store, retriever: Retriever, embedder: Embedder) -> None:
+        self._store = store
+        self._retriever = retriever
+        self._embedder = embedder
+        self._closed = False
+
+    # What is there
+
+    def get(self, memory_id: int) -> Memory:
+        """One memory.
+
+        :raises MemoryNotFoundError: no live memory has this id
+        """
+        return self._open_store().memory(memory_id)
+
+    def list(self, limit: int | None = None, offset: int = 0) -> builtins.list[Memory]:
+        """The memories, oldest first.
+
+        :raises InvalidInputError: a negative number
+        """
+        if offset < 0 or (limit is not None and limit < 0):
+            raise InvalidInputError(f"limit={limit} and offset={offset} must not be negative.")
+        return self._open_store().memories(limit=limit, offset=offset)
+
+    def pending(self) -> builtins.list[Message]:
+        """The turns that no decision has been made about yet, in the order they were recorded."""
+        return self._open_store().messages(state="pending")
+
+    def stats(self) -> Stats:
+        """How much is in the bank."""
+        return self._open_store().stats()
+
+    # What became of it
+
+    def history(self, memory_id: int | None = None) -> builtins.list[Change]:
+        """All changes, oldest first; of one memory only, also a deleted one, where ``memory_id`` is given.
+
+        :raises MemoryNotFoundError: no memory ever had this id
+        """
+        return self._open_store().history(memory_id)
+
+    def undo(self, change: Change | int) -> Change:
+        """Take one change back, whoever made it; undoing the result is redoing.
+
+        :raises ChangeNotFoundError: no such change
+        :raises UndoConflictError: later changes touched the same memories
+        """
+        return self._open_store().undo(_id_of(change))
+
+    def forget(self, memory_id: int, *, purge: bool = False) -> Change | None:
+        """Delete a memory. It stays in the history and can be undone, unless ``purge`` erases it everywhere.
+
+        Purged are the memory, all its versions, and the turns it was written from; nothing brings them back.
+
+        :raises MemoryNotFoundError: no such memory
+        :raises StoreError: the memory is purged, but another process keeps old bytes: close it, purge again
+        """
+        store = self._open_store()
+        try:
+            return store.forget(memory_id, purge=purge)
+        finally:
+            if purge:  # also where the store could not overwrite all of its own bytes yet
+                self._retriever.rebuild()
+
+    # The file
+
+    def reindex(self) -> Stats:
+        """Build everything anew that only follows the truth: missing turn vectors, full text, both vector indexes.
+
+        :raises StoreError: the file is busy, read-only or full; what was there before still works
+        :raises VectorIndexError: an index could not be written
+        """
+        store = self._open_store()
+        while missing := store.turns_without_vector(EMBEDDED_AT_ONCE):
+            vectors = self._embedder.embed([spoken(turn.speaker, turn.text) for turn in missing])
+            store.add_turn_vectors([turn.id for turn in missing], vectors)
+        store.rebuild_full_text()
+        self._retriever.rebuild()
+        return store.stats()
+
+    def check(self) -> builtins.list[str]:
+        """Look for damage, one sentence per finding; an empty list is a sound bank. Reads everything once.
+
+        :raises StoreError: the file cannot be read or written at all
+        """
+        store = self._open_store()
+        found = store.check()
+        for kind in ("memory", "turn"):
+            indexed, stored = set(self._retriever.indexed(kind)), set(store.vectors(kind)[0].tolist())
+            if indexed != stored:
+                ids = sorted(indexed ^ stored)
+                found.append(f"The index of {kind} vectors and the store differ in {len(ids)}, such as {ids[0]}.")
+        return found
+
+    def _open_store(self) -> Store:
+        if self._closed:
+            raise ClosedError("This bank was closed: open it again with MemoryBank.open().")
+        return self._store
+
+
+def _id_of(change: Change | int) -> int:
+    return change.id if isinstance(change, Change) else change
