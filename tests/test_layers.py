@@ -14,7 +14,7 @@ LAYERS = [  # the top first
     {"__main__"},
     {"cli"},
     {"lines"},
-    {"demo"},
+    {"demo", "evaluation"},
     {"bank", "conversations"},
     {"decision_flow", "file_agents", "ledger"},
     {"gate", "retriever", "memory_manager", "answer_agent"},

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import resource
 import time
 from collections import Counter, defaultdict
@@ -27,6 +26,8 @@ from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents, BankConfig
 from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import ModelError
+from memr1_lite.evaluation.metrics import exact_match, token_f1
+from memr1_lite.evaluation.operations import expected, named_memories, same_operations, text_of
 from memr1_lite.file_agents import FileAgents, bundled_agent
 from memr1_lite.records import Add, Answer, Decision, Delete, Memory, Operation, Update
 from memr1_lite.retriever import Retriever
@@ -37,23 +38,6 @@ from train_ref.world.episodes import operations
 from train_ref.world.facts import Fact, Said
 from train_ref.world.questions import Question
 from train_ref.world.words import Split
-
-
-def normalised(text: str) -> list[str]:
-    """Words of a text in lower case, without punctuation and articles (as SQuAD does it)."""
-    return [word for word in re.findall(r"\w+", text.lower()) if word not in ("a", "an", "the")]
-
-
-def exact_match(said: str, right: str) -> bool:
-    """Equal after normalisation."""
-    return normalised(said) == normalised(right)
-
-
-def token_f1(said: str, right: str) -> float:
-    """Harmonic mean of precision and recall over the multiset of normalised words."""
-    one, other = Counter(normalised(said)), Counter(normalised(right))
-    shared = sum((one & other).values())
-    return 0.0 if not shared else 2 * shared / (sum(one.values()) + sum(other.values()))
 
 
 class TrueBank:
@@ -116,26 +100,17 @@ class Tally:
         return round(self.counts[part] / max(1, self.counts[whole]), 4)
 
 
-def text_of(operation: Operation) -> str:
-    """The text an operation writes, or nothing."""
-    return operation.text if isinstance(operation, Add | Update) else ""
-
-
-def named(done: Sequence[Operation]) -> list[int]:
-    """The memories that operations name, sorted."""
-    return sorted(o.memory_id for o in done if isinstance(o, Update | Delete))
-
-
 def score_decision(
     tally: Tally, said: Said, right: Sequence[Operation], decision: Decision, shown: Sequence[Memory]
 ) -> None:
     """Operation, memory and text of one decision. Operations in any order; texts are compared in order of writing."""
     done = decision.operations
-    same = sorted(o.op for o in right) == sorted(o.op for o in done)
+    wanted, chosen = [expected(o) for o in right], [expected(o) for o in done]
+    same = same_operations(wanted, chosen)
     tally.counts["operation"] += same
     tally.by_intent[said.intent].append(same)
-    memory_right = same and named(right) == named(done)
-    if same and named(right):
+    memory_right = same and named_memories(wanted) == named_memories(chosen)
+    if same and named_memories(wanted):
         tally.counts["naming"] += 1
         tally.counts["memory"] += memory_right
     if memory_right:

@@ -1,0 +1,1 @@
+"""Measure a memory honestly, on your own machine, with your own GGUF: metrics, benchmark files, baselines, runners."""
