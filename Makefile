@@ -37,5 +37,5 @@ $(VENV)/.installed-core: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing. The first time, pip is compiling llama.cpp once, about 10 minutes on two cores; later its cache is used."
-	$(BIN)/python -m pip install --editable '.[train,convert,dev]'
+	$(BIN)/python -m pip install --editable '.[train,convert,parity,dev]'
 	touch $@ $(VENV)/.installed-core

@@ -44,7 +44,10 @@ class Config:
     lr: float = 1e-5
     warmup: int = 5
     """Steps over which the learning rate rises; then it is constant."""
+    adam_eps: float = 1e-8
     max_grad_norm: float = 1.0
+    max_gap: float = 1e-5
+    """Most that a log-probability of the sampler may differ from the trainer's before the first update."""
 
     reward: Literal["exact", "f1"] = "exact"
     growth_cost: float = 0.0

@@ -12,7 +12,7 @@ from torch import Tensor
 from train_ref.decode import Branches
 from train_ref.model import Transformer
 from train_ref.packing import Row, collate
-from train_ref.rollout import Rollout
+from train_ref.rollout import Group
 from train_ref.vocabulary import AgentVocabulary
 
 
@@ -35,23 +35,23 @@ class OwnPolicy:
         """Read the prompts; all branches of a group share its prompt's keys and values."""
         return Branches(self.model, prompts, group, self.vocabulary.end)
 
-    def logits(self, prompts: Sequence[Sequence[int]], groups: Sequence[Sequence[Rollout]]) -> Tensor:
+    def logits(self, groups: Sequence[Group]) -> Tensor:
         """Logits behind the chosen tokens, (N, V). Each prompt is read once for its whole group."""
-        rows = [packed(prompt, group) for prompt, group in zip(prompts, groups, strict=True)]
+        rows = [packed(group) for group in groups]
         b = collate(rows, max(len(row.ids) for row in rows), self.vocabulary.end)
         device = self.model.embed_tokens.weight.device
         states = self.model.hidden(b.ids_BT.to(device), b.positions_BT.to(device), b.mask_BTT().to(device))
         return F.linear(states[b.targets_BT.to(device) >= 0], self.model.embed_tokens.weight).float()
 
 
-def packed(prompt: Sequence[int], group: Sequence[Rollout]) -> Row:
+def packed(group: Group) -> Row:
     """A prompt and its completions as the branches of one row; targets where the policy chose.
 
     The prompt's last token is repeated in every branch, for it is what each first token is chosen after.
     """
-    *shared, last = prompt
+    *shared, last = group.prompt
     row = Row(list(shared), list(range(len(shared))), [0] * len(shared), [-1] * len(shared))
-    for number, rollout in enumerate(group, start=1):
+    for number, rollout in enumerate(group.rollouts, start=1):
         ids = [last, *rollout.ids[:-1]]
         row.ids.extend(ids)
         row.positions.extend(range(len(shared), len(shared) + len(ids)))

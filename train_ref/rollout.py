@@ -43,6 +43,14 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The ids of a prompt, and the completions that it got."""
+
+    prompt: tuple[int, ...]
+    rollouts: tuple[Rollout, ...]
+
+
+@dataclass(frozen=True)
 class Prompt:
     """What a policy is asked: segments and the template of the output."""
 
@@ -70,7 +78,7 @@ class Policy(Protocol):
     def begin(self, prompts: Sequence[Sequence[int]], group: int) -> Session:
         """Read the prompts, for ``group`` branches of each."""
 
-    def logits(self, prompts: Sequence[Sequence[int]], groups: Sequence[Sequence[Rollout]]) -> Tensor:
+    def logits(self, groups: Sequence[Group]) -> Tensor:
         """Logits that chose the chosen tokens of all completions, one after the other. (N, V), with gradient."""
 
 
@@ -199,21 +207,23 @@ def sample(
     temperature: float,
     max_output: int,
     generator: torch.Generator | None = None,
-) -> list[list[Rollout]]:
+) -> list[Group]:
     """``group`` completions of every prompt. At ``temperature`` 0 the likeliest token is taken, as at inference."""
     vocabulary = policy.vocabulary
     rules = [Rules(vocabulary, vocabulary.wording(prompt.segments)) for prompt in prompts]
     branches = [
         [_Branch(prompt, rule, max_output) for _ in range(group)] for prompt, rule in zip(prompts, rules, strict=True)
     ]
-    session = policy.begin([vocabulary.prompt_ids(prompt.segments) for prompt in prompts], group)
+    ids = [vocabulary.prompt_ids(prompt.segments) for prompt in prompts]
+    session = policy.begin(ids, group)
     rows = branches
     logits_PGV = session.logits_PV[:, None].expand(-1, group, -1)
     while True:
         tokens_PG = _say(rows, logits_PGV, temperature, generator)
         active = [place for place, row in enumerate(rows) if any(branch.want is not None for branch in row)]
         if not active:
-            return [[branch.rollout for branch in row] for row in branches]
+            said = [tuple(branch.rollout for branch in row) for row in branches]
+            return [Group(prompt, rollouts) for prompt, rollouts in zip(ids, said, strict=True)]
         if len(active) <= len(rows) // 2:
             kept = torch.tensor(active, device=tokens_PG.device)
             session.keep(kept)
@@ -269,12 +279,12 @@ class Scored:
     mask_BT: Tensor
 
 
-def score(policy: Policy, prompts: Sequence[Prompt], groups: Sequence[Sequence[Rollout]], temperature: float) -> Scored:
+def score(policy: Policy, groups: Sequence[Group], temperature: float) -> Scored:
     """Log-probabilities of what was sampled, by the same distribution: the gradient goes through ``lp_BT``."""
-    rollouts = [rollout for row in groups for rollout in row]
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
     lengths = torch.tensor([len(rollout.chosen) for rollout in rollouts])
     mask_BT = torch.arange(max(1, int(lengths.max())))[None] < lengths[:, None]
-    logits_NV = policy.logits([policy.vocabulary.prompt_ids(prompt.segments) for prompt in prompts], groups)
+    logits_NV = policy.logits(groups)
     device = logits_NV.device
     mask_BT = mask_BT.to(device)
     chosen = [(rollout, place) for rollout in rollouts for place in rollout.chosen]
