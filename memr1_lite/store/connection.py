@@ -26,6 +26,7 @@ _ADVICE = (
     (("locked", "busy"), "another process has been writing to it for too long: try again"),
     (("readonly",), "it cannot be written: check the permissions of the file and its folder"),
     (("disk is full",), "the disk is full: free some space; nothing was half-written"),
+    (("disk I/O error",), "the disk failed, or a limit on it was reached: check it; nothing was half-written"),
     (("malformed", "not a database"), "the file is damaged: restore it from a backup"),
     (("unable to open",), "it cannot be opened: check that its folder exists and can be written"),
 )
