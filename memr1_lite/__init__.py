@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     )
     from memr1_lite.llm import Embedder, LanguageModel
     from memr1_lite.memory_manager import MemoryManager
-    from memr1_lite.records import Answer, AppliedOperation, Candidate, Change, Memory, Message
+    from memr1_lite.records import Answer, AppliedOperation, Candidate, Change, Difference, Memory, Message
 
 __version__ = "0.1.0"
 
@@ -66,7 +66,7 @@ _MODULES = {
     ],
     "llm": ["Embedder", "LanguageModel"],
     "memory_manager": ["MemoryManager"],
-    "records": ["Answer", "AppliedOperation", "Candidate", "Change", "Memory", "Message"],
+    "records": ["Answer", "AppliedOperation", "Candidate", "Change", "Difference", "Memory", "Message"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -82,6 +82,7 @@ __all__ = [
     "ClosedError",
     "ContextOverflowError",
     "ConversationFormatError",
+    "Difference",
     "Embedder",
     "EmbedderMismatchError",
     "InvalidInputError",

@@ -25,7 +25,7 @@ from memr1_lite.errors import (
 )
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.gate import check_line, check_text
-from memr1_lite.ledger import Ledger
+from memr1_lite.ledger import Ledger, Moment
 from memr1_lite.llm import Embedder
 from memr1_lite.records import DEFAULT_SPEAKER, Answer, Candidate, Change, Message, Reply, Timings
 from memr1_lite.retriever import Retriever, spoken
@@ -237,16 +237,22 @@ class MemoryBank(Ledger):
                 candidates = candidates[:fitting]
         return [], Reply(text=UNKNOWN, known=False)
 
-    def search(self, query: str, k: int = 10) -> builtins.list[Candidate]:
+    def search(self, query: str, k: int = 10, *, as_of: Moment | None = None) -> builtins.list[Candidate]:
         """The memories, and turns that no memory covers, most like ``query``, best first; needs no model.
 
-        :raises InvalidInputError: a blank query or a ``k`` below 1
+        :param as_of: search the bank as it stood then: a moment of this machine's clock, or right after a change.
+            What was purged since is not found. It costs a copy of the bank in memory.
+        :raises InvalidInputError: a blank query, a ``k`` below 1, no moment
+        :raises ChangeNotFoundError: no such change
         """
-        self._open_store()
+        store = self._open_store()
         check_text(query, "query", self._config.max_message_chars)
         if k < 1:
             raise InvalidInputError(f"k={k} is too few: ask for at least 1.")
-        return self._retriever.candidates(query, k)
+        if as_of is None:
+            return self._retriever.candidates(query, k)
+        with store.as_of(*self._instant(as_of)) as past:
+            return _retriever(past, self._embedder, IN_MEMORY, self._config).candidates(query, k)
 
 
 def _retriever(store: Store, embedder: Embedder, path: str | Path, config: BankConfig) -> Retriever:

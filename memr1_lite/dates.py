@@ -68,6 +68,19 @@ def as_datetime(at: str | date | datetime | None) -> datetime | None:
         ) from error
 
 
+def as_instant(at: str | date | datetime) -> datetime:
+    """Read a moment of this machine's clock, as :func:`as_datetime` does, but with its time zone: here, if none.
+
+    :raises InvalidInputError: not such a text
+    """
+    try:
+        return (at if isinstance(at, datetime) else isoparse(str(at).strip())).astimezone()
+    except (ValueError, OverflowError) as error:
+        raise InvalidInputError(
+            f"{at!r} is not a moment: give a datetime or ISO 8601 text, such as '2023-06-16' or '2023-06-16T19:20'."
+        ) from error
+
+
 def written_date(at: datetime | date | None) -> str:
     """A day in words, ``16 June 2023``; ``no date`` where there is none."""
     return "no date" if at is None else f"{at.day} {MONTHS[at.month - 1]} {at.year}"

@@ -14,7 +14,7 @@ MemR1Error
 │   ├── MemoryNotFoundError    .memory_id
 │   ├── ChangeNotFoundError    .change_id
 │   ├── StaleDecisionError     a memory changed while the model thought: .memory_id
-│   ├── UndoConflictError      later changes build on it: .change_id, .memory_ids
+│   ├── UndoConflictError      later changes build on it: .change_id, .memory_ids, .later
 │   └── EmbedderMismatchError  vectors of another embedder: .expected, .found
 ├── VectorIndexError           wrong dimension or a vector that is not finite
 └── MissingExtraError          an optional part is not installed: .extra (also an ImportError)
@@ -117,15 +117,17 @@ class StaleDecisionError(StoreError):
 
 
 class UndoConflictError(StoreError):
-    """Later changes touch the same memories, so this one cannot be taken back alone."""
+    """A change cannot be taken back: it was already, later changes build on it, or its words were purged.
 
-    def __init__(self, change_id: int, memory_ids: Sequence[int]) -> None:
-        named = ", ".join(str(memory_id) for memory_id in memory_ids)
-        super().__init__(
-            f"Change {change_id} cannot be undone alone: later changes touched memory {named}. Undo those first."
-        )
+    :param memory_ids: the memories that it is about
+    :param later: the changes to undo first, the latest first; empty where none can help
+    """
+
+    def __init__(self, change_id: int, memory_ids: Sequence[int], why: str, later: Sequence[int] = ()) -> None:
+        super().__init__(f"Change {change_id} cannot be undone: {why}.")
         self.change_id = change_id
         self.memory_ids = tuple(memory_ids)
+        self.later = tuple(later)
 
 
 class EmbedderMismatchError(StoreError):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import builtins
+from datetime import date, datetime
 
+from memr1_lite.dates import as_instant
 from memr1_lite.errors import ClosedError, InvalidInputError
 from memr1_lite.llm import Embedder
-from memr1_lite.records import Change, Memory, Message
+from memr1_lite.records import Change, Difference, Memory, Message
 from memr1_lite.retriever import Retriever, spoken
 from memr1_lite.store import Stats, Store
 
 EMBEDDED_AT_ONCE = 256
+Moment = str | date | datetime | Change | int
+"""A moment of this machine's clock, or a change and all before it, by itself or by its id."""
 
 
 class Ledger:
@@ -61,7 +65,7 @@ class Ledger:
         """Take one change back, whoever made it; undoing the result is redoing.
 
         :raises ChangeNotFoundError: no such change
-        :raises UndoConflictError: later changes touched the same memories
+        :raises UndoConflictError: later changes built on it, which the error names; nothing was changed
         """
         return self._open_store().undo(_id_of(change))
 
@@ -79,6 +83,24 @@ class Ledger:
         finally:
             if purge:  # also where the store could not overwrite all of its own bytes yet
                 self._retriever.rebuild()
+
+    def diff(self, since: Moment) -> builtins.list[Difference]:
+        """What is different now from how the bank stood at ``since``, memory by memory.
+
+        :param since: a moment of this machine's clock, or a change: right after it
+        :raises InvalidInputError: no moment
+        :raises ChangeNotFoundError: no such change
+        """
+        return self._open_store().diff(self._instant(since)[0])
+
+    def _instant(self, moment: Moment) -> tuple[int, datetime]:
+        """The last change up to ``moment``, and its time."""
+        store = self._open_store()
+        if isinstance(moment, Change | int):
+            change = store.change(_id_of(moment))
+            return change.id, change.created_at
+        at = as_instant(moment)
+        return store.change_at(at), at
 
     # The file
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from memr1_lite.dates import written_date
 from memr1_lite.demo import Answered, Remembered
-from memr1_lite.records import Answer, Candidate, Change, Message
+from memr1_lite.records import Answer, Candidate, Change, Difference, Message
 
 
 def change_lines(change: Change) -> list[str]:
@@ -18,6 +18,12 @@ def change_lines(change: Change) -> list[str]:
 def answer_lines(answer: Answer) -> list[str]:
     """An answer and what it rests on."""
     return [answer.text, *(f"  {candidate_line(candidate)}" for candidate in answer.cited)]
+
+
+def difference_lines(difference: Difference) -> list[str]:
+    """What became of a memory, as a patch shows it."""
+    texts = (("-", difference.old), ("+", difference.new))
+    return [f"{mark} [{difference.memory_id}] {text}" for mark, text in texts if text is not None]
 
 
 def candidate_line(candidate: Candidate) -> str:

@@ -126,6 +126,14 @@ class Change(Record):
     undoes: int | None = None
 
 
+class Difference(Record):
+    """What became of one memory between two moments: ``old`` is None where it is new, ``new`` where it is gone."""
+
+    memory_id: int
+    old: str | None
+    new: str | None
+
+
 class Candidate(Record):
     """One thing that retrieval found: a memory, or a raw turn that no memory covers.
 

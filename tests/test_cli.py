@@ -100,6 +100,17 @@ def test_forgetting_and_undoing(run, path):
     assert "Buddy" not in run("history", path).stdout
 
 
+def test_looking_back(run, path):
+    run("remember", path, "I adopted a dog named Buddy.", decisions=[BUDDY])
+    run("remember", path, "Buddy ran away.", decisions=[("DELETE", "[1]", END)])
+    assert run("search", path, "Andrew", "--as-of", "1").stdout == "[1] Andrew has a dog named Buddy.\n"
+    assert run("search", path, "Andrew", "--as-of", "1999-12-31").stdout == ""
+    assert run("diff", path, "1").stdout == "- [1] Andrew has a dog named Buddy.\n"
+    assert json.loads(run("diff", path, "1", "--json").stdout)["new"] is None
+    assert run("diff", path, "2020-01-01").stdout == ""
+    assert "'soon' is not a moment" in run("diff", path, "soon", exit_code=1).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

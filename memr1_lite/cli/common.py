@@ -16,6 +16,12 @@ from memr1_lite.config import Agents
 Command = TypeVar("Command", bound=Callable[..., object])
 Printed = TypeVar("Printed", bound=BaseModel)
 
+
+def moment(value: str) -> str | int:
+    """A short number is a change; anything else is read as a moment by the library."""
+    return int(value) if value.isdecimal() and len(value) < 8 else value
+
+
 path_argument = click.argument("path", type=click.Path(dir_okay=False))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
 gguf = click.Path(dir_okay=False, path_type=Path)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import click
 
-from memr1_lite.cli.common import existing, json_option, path_argument, show, text_of
-from memr1_lite.lines import candidate_line, change_lines, dated
+from memr1_lite.cli.common import existing, json_option, moment, path_argument, show, text_of
+from memr1_lite.lines import candidate_line, change_lines, dated, difference_lines
 
 
 @click.command()
 @path_argument
 @click.argument("query")
 @click.option("-k", type=int, default=10, show_default=True, help="Show at most this many.")
+@click.option("--as-of", type=moment, help="Search the bank as it stood then, or right after this change.")
 @json_option
-def search(path: str, query: str, k: int, as_json: bool) -> None:
+def search(path: str, query: str, k: int, as_of: str | int | None, as_json: bool) -> None:
     """List the memories and turns most like QUERY, best first; needs no model.
 
     \b
@@ -21,7 +22,7 @@ def search(path: str, query: str, k: int, as_json: bool) -> None:
         memr1 search andrew.db "dogs" -k 5
     """
     with existing(path) as bank:
-        show(bank.search(text_of(query), k), as_json, lambda found: [candidate_line(found)])
+        show(bank.search(text_of(query), k, as_of=as_of), as_json, lambda found: [candidate_line(found)])
 
 
 @click.command(name="list")
@@ -54,6 +55,22 @@ def history(path: str, memory_id: int | None, as_json: bool) -> None:
     """
     with existing(path) as bank:
         show(bank.history(memory_id), as_json, change_lines)
+
+
+@click.command()
+@path_argument
+@click.argument("since", type=moment)
+@json_option
+def diff(path: str, since: str | int, as_json: bool) -> None:
+    """Show what is different now from how the bank stood at SINCE: a moment, or right after a change.
+
+    \b
+    Example:
+        memr1 diff andrew.db 2023-06-16T19:20
+        memr1 diff andrew.db 7
+    """
+    with existing(path) as bank:
+        show(bank.diff(since), as_json, difference_lines)
 
 
 @click.command()

@@ -30,8 +30,6 @@ class Stats(Record):
 class Store(Messages, Erasure):
     """A memory bank's file. Safe to use from several threads, and from several processes at once."""
 
-    embedder: str
-
     @classmethod
     def open(cls, path: str | Path, *, embedder: str, dimension: int, busy_seconds: float = BUSY_SECONDS) -> Store:
         """Open the bank at ``path``, or create it; ``":memory:"`` is a bank that dies with the process.

@@ -14,7 +14,7 @@ from memr1_lite.errors import (
     UndoConflictError,
 )
 from memr1_lite.records import Add, AppliedOperation, Change, Delete, Noop, Operation, OperationName, Update
-from memr1_lite.store.connection import Value, now
+from memr1_lite.store.connection import Value, listed, now
 from memr1_lite.store.memories import Memories
 from memr1_lite.store.messages import moment
 from memr1_lite.store.vectors import Vector
@@ -28,14 +28,18 @@ _INSERT_OPERATION = """
 _OPERATION_COLUMNS = "seq, change_id, op, memory_id, old_text, new_text"
 
 # A later change is in the way unless it and the one that took it back are both later: together they are nothing.
-_LATER = """
-    SELECT DISTINCT operations.memory_id FROM operations
+_LATER = f"""
+    SELECT {", ".join("operations." + name for name in _OPERATION_COLUMNS.split(", "))} FROM operations
     JOIN changes AS later ON later.id = operations.change_id
     LEFT JOIN changes AS undone ON undone.id = later.undoes
     WHERE later.id > ?1 AND later.undone_by IS NULL
         AND NOT (undone.id IS NOT NULL AND undone.id > ?1 AND undone.undone_by = later.id)
         AND operations.memory_id IN (SELECT memory_id FROM operations WHERE change_id = ?1)
-    ORDER BY operations.memory_id
+    ORDER BY operations.seq DESC
+"""
+_PURGED = """
+    SELECT DISTINCT memory_id FROM operations
+    WHERE memory_id IN (SELECT value FROM json_each(?)) AND old_text IS NULL AND new_text IS NULL ORDER BY memory_id
 """
 
 
@@ -101,18 +105,25 @@ class Changes(Memories):
             if row is None:
                 raise ChangeNotFoundError(change_id)
             lines = self._rows("SELECT * FROM operations WHERE change_id = ? ORDER BY seq DESC", change_id)
-            touched = [line["memory_id"] for line in lines if line["memory_id"] is not None]
-            if row["undone_by"] is not None:
-                raise UndoConflictError(change_id, touched)
-            later = [found["memory_id"] for found in self._rows(_LATER, change_id)]
-            purged = [line["memory_id"] for line in lines if line["op"] == "DELETE" and line["old_text"] is None]
-            if later or purged:
-                raise UndoConflictError(change_id, later or purged)
+            self._refuse_conflict(change_id, [line["memory_id"] for line in lines], row["undone_by"])
             new_id = self._new_change("undo", undoes=change_id)
             for line in lines:
                 self._reverse(new_id, line)
             self._mark_undone(change_id, new_id)
             return self.change(new_id)
+
+    def _refuse_conflict(self, change_id: int, touched: Sequence[int | None], undone_by: int | None) -> None:
+        memory_ids = [memory_id for memory_id in touched if memory_id is not None]
+        if undone_by is not None:
+            raise UndoConflictError(change_id, memory_ids, f"change {undone_by} has done so already")
+        if purged := [row["memory_id"] for row in self._rows(_PURGED, listed(memory_ids))]:
+            raise UndoConflictError(change_id, purged, f"the words of memory {_joined(purged)} were purged")
+        if later := self._rows(_LATER, change_id):
+            said = [f"change {row['change_id']} ({AppliedOperation(**dict(row))})" for row in later]
+            memory_ids = sorted({row["memory_id"] for row in later})
+            changes = list(dict.fromkeys(row["change_id"] for row in later))
+            why = f"{_joined(said)} built on it; undo change {_joined(changes)} first, in this order"
+            raise UndoConflictError(change_id, memory_ids, why, changes)
 
     def change(self, change_id: int) -> Change:
         """The change with this id.
@@ -314,3 +325,7 @@ def _change_of(row: sqlite3.Row, operations: Sequence[AppliedOperation]) -> Chan
         confidence=row["confidence"],
         undoes=row["undoes"],
     )
+
+
+def _joined(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))

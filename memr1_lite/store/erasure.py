@@ -6,15 +6,15 @@ from contextlib import suppress
 
 from memr1_lite.errors import InvalidInputError, MemoryNotFoundError, StoreError
 from memr1_lite.records import Change
-from memr1_lite.store.changes import Changes
 from memr1_lite.store.checking import Checking
 from memr1_lite.store.connection import listed
+from memr1_lite.store.past import Past
 from memr1_lite.store.stamps import PREFIX
 
 _UNFINISHED = "erasure_unfinished"
 
 
-class Erasure(Changes, Checking):
+class Erasure(Past, Checking):
     """The part of the store that forgets."""
 
     def forget(self, memory_id: int, *, purge: bool = False) -> Change | None:

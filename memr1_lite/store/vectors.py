@@ -22,6 +22,7 @@ _CHUNK = 1024
 class Vectors(Connection):
     """The part of the store that keeps vectors. A vector is written with what it stands for, never on its own."""
 
+    embedder: str
     dimension: int
 
     def vectors(self, kind: Kind, ids: Sequence[int] | None = None) -> tuple[npt.NDArray[np.int64], Vector]:

@@ -1,0 +1,106 @@
+"""The bank as it stood: what the log says that a moment of the past looked like."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime, timezone
+from typing import TypeVar
+
+from memr1_lite.errors import ChangeNotFoundError
+from memr1_lite.records import Difference, Memory
+from memr1_lite.store.changes import Changes
+from memr1_lite.store.connection import MEMORY
+from memr1_lite.store.memories import memory_of
+
+# What a memory was after change ?1 is kept by its first operation after that; an ADD keeps nothing: it was not there.
+_FIRST_LATER = """
+    SELECT min(seq) FROM operations WHERE change_id > ?1 AND memory_id IS NOT NULL GROUP BY memory_id
+"""
+_AS_OF = f"""
+    SELECT id, text, version, message_id, at FROM memories
+        WHERE id NOT IN (SELECT memory_id FROM operations WHERE change_id > ?1 AND memory_id IS NOT NULL)
+    UNION ALL
+    SELECT memory_id, old_text, old_version, old_message_id, old_at FROM operations
+        WHERE seq IN ({_FIRST_LATER}) AND old_text IS NOT NULL
+    ORDER BY 1
+"""
+_WIND_BACK = (
+    "DELETE FROM memories WHERE id IN (SELECT memory_id FROM operations WHERE change_id > ?1)",
+    f"""
+    INSERT INTO memories (id, text, version, message_id, at, embedding, created_at, updated_at)
+        SELECT memory_id, old_text, old_version, old_message_id, old_at, old_embedding, old_created_at, old_created_at
+        FROM operations WHERE seq IN ({_FIRST_LATER}) AND old_text IS NOT NULL
+    """,
+    "DELETE FROM operations WHERE change_id > ?1",
+    "UPDATE changes SET undone_by = NULL",
+    "DELETE FROM changes WHERE id > ?1",
+)
+_NOT_YET_DECIDED = """
+    UPDATE messages SET state = 'pending'
+        WHERE state = 'done' AND id NOT IN (SELECT message_id FROM changes WHERE message_id IS NOT NULL)
+"""
+
+
+Itself = TypeVar("Itself", bound="Past")
+
+
+class Past(Changes):
+    """The part of the store that looks back."""
+
+    def change_at(self, at: datetime) -> int:
+        """The id of the last change made up to ``at``, which has a time zone; 0 where there is none."""
+        written = at.astimezone(timezone.utc).isoformat()
+        return self._number("SELECT ifnull(max(id), 0) FROM changes WHERE created_at <= ?", written)
+
+    def memories_as_of(self, change_id: int) -> list[Memory]:
+        """The memories as they stood right after a change, by id; 0 is before the first one.
+
+        A memory that was purged since is not among them.
+
+        :raises ChangeNotFoundError: there is no such change
+        """
+        self._exists(change_id)
+        return [memory_of(row) for row in self._rows(_AS_OF, change_id)]
+
+    def diff(self, change_id: int) -> list[Difference]:
+        """What is different now from right after a change, by memory; what came and went in between is not.
+
+        :raises ChangeNotFoundError: there is no such change
+        """
+        with self._snapshot():
+            self._exists(change_id)
+            then = {memory.id: memory.text for memory in self.memories_as_of(change_id)}
+            now = {memory.id: memory.text for memory in self.memories()}
+        return [
+            Difference(memory_id=memory_id, old=then.get(memory_id), new=now.get(memory_id))
+            for memory_id in sorted(then.keys() | now.keys())
+            if then.get(memory_id) != now.get(memory_id)
+        ]
+
+    def as_of(self: Itself, change_id: int, at: datetime) -> Itself:
+        """A copy of the bank in memory, wound back to right after ``change_id``, with the turns recorded up to ``at``.
+
+        It takes as much memory as the bank has bytes; the bank itself is not touched.
+
+        :raises ChangeNotFoundError: there is no such change
+        """
+        self._exists(change_id)
+        copy = sqlite3.connect(MEMORY, check_same_thread=False, isolation_level=None)
+        with self._use() as connection:
+            connection.backup(copy)
+        past = type(self)(MEMORY, copy)
+        past.embedder, past.dimension = self.embedder, self.dimension
+        with past.transaction():
+            past._write("PRAGMA defer_foreign_keys = ON")
+            for statement in _WIND_BACK:
+                past._write(statement, *([change_id] if "?1" in statement else []))
+            past._write("DELETE FROM messages WHERE recorded_at > ?", at.astimezone(timezone.utc).isoformat())
+            past._write(_NOT_YET_DECIDED)
+            # Which change was taken back by which is what the undoing ones say, told again from the first.
+            for undo in past._rows("SELECT id, undoes FROM changes WHERE undoes IS NOT NULL ORDER BY id"):
+                past._mark_undone(undo["undoes"], undo["id"])
+        return past
+
+    def _exists(self, change_id: int) -> None:
+        if change_id != 0 and self._row("SELECT 1 FROM changes WHERE id = ?", change_id) is None:
+            raise ChangeNotFoundError(change_id)
