@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Iterator
 from datetime import date, datetime
+from pathlib import Path
 
 from memr1_lite.dates import as_instant
-from memr1_lite.errors import ClosedError, InvalidInputError
+from memr1_lite.errors import ClosedError, ConversationFormatError, InvalidInputError, MemR1Error
 from memr1_lite.llm import Embedder
 from memr1_lite.records import Change, Difference, Memory, Message
 from memr1_lite.retriever import Retriever, spoken
-from memr1_lite.store import Stats, Store
+from memr1_lite.store import Stats, Store, export_header, new_file
 
 EMBEDDED_AT_ONCE = 256
 Moment = str | date | datetime | Change | int
@@ -131,6 +133,63 @@ class Ledger:
                 ids = sorted(indexed ^ stored)
                 found.append(f"The index of {kind} vectors and the store differ in {len(ids)}, such as {ids[0]}.")
         return found
+
+    def compact(self) -> Stats:
+        """Give back the space of what is gone, and put the rest in order on the disk; other writers wait meanwhile.
+
+        :raises StoreError: the file is busy for too long, or there is no room for a second copy of it
+        """
+        self._open_store().compact()
+        return self.stats()
+
+    def backup(self, path: str | Path) -> None:
+        """Copy the bank, as it is at this moment, into a new file at ``path``; readers and writers go on meanwhile.
+
+        :raises InvalidInputError: there is a file already
+        :raises StoreError: the copy cannot be written; none is left then
+        """
+        self._open_store().backup(path)
+
+    def export(self, path: str | Path) -> None:
+        """Write everything that is in the bank, its history and vectors too, into a new file of JSON Lines.
+
+        :meth:`~memr1_lite.MemoryBank.import_bank` makes the same bank of it again.
+
+        :raises InvalidInputError: there is a file already, or it cannot be written
+        """
+        self._open_store()
+        with new_file(Path(path)) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(line + "\n" for line in self.export_lines())
+
+    def export_lines(self) -> Iterator[str]:
+        """The lines of :meth:`export`, one by one, without line breaks."""
+        return self._open_store().export_lines()
+
+    @staticmethod
+    def import_bank(path: str | Path, file: str | Path) -> Stats:
+        """Make a new bank at ``path`` of what :meth:`export` wrote; all of it, or nothing is made.
+
+        :raises InvalidInputError: there is a bank at ``path`` that is not empty
+        :raises ConversationFormatError: the file is not a whole, sound export
+        :raises SchemaTooNewError: a newer version wrote it
+        """
+        path, file = Path(path), Path(file)
+        new = not path.exists()
+        try:
+            with file.open(encoding="utf-8") as lines:
+                embedder, dimension = export_header(lines.readline())
+                try:
+                    with Store.open(path, embedder=embedder, dimension=dimension) as store:
+                        store.import_lines(lines)
+                        return store.stats()
+                except (MemR1Error, UnicodeDecodeError):
+                    if new:
+                        path.unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            raise ConversationFormatError(f"Cannot read {str(file)!r}: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise ConversationFormatError(f"{str(file)!r} is not UTF-8 text: {error.reason}.") from error
 
     def _open_store(self) -> Store:
         if self._closed:

@@ -100,6 +100,19 @@ def test_forgetting_and_undoing(run, path):
     assert "Buddy" not in run("history", path).stdout
 
 
+def test_out_and_in_again(run, path, tmp_path):
+    run("remember", path, "I adopted a dog named Buddy.", decisions=[BUDDY])
+    file, copy = str(tmp_path / "export.jsonl"), str(tmp_path / "copy.db")
+    run("export", path, file)
+    assert run("export", path, "-").stdout == Path(file).read_text()
+    assert run("import", copy, file, "--format", "bank").stdout == "1 turns, 1 memories, 0 turns pending\n"
+    assert run("history", copy).stdout == run("history", path).stdout
+    assert "not empty" in run("import", copy, file, "--format", "bank", exit_code=1).stderr
+    run("backup", path, str(tmp_path / "backup.db"))
+    assert run("list", str(tmp_path / "backup.db")).stdout == run("list", path).stdout
+    assert "bytes now" in run("compact", path).stdout
+
+
 def test_looking_back(run, path):
     run("remember", path, "I adopted a dog named Buddy.", decisions=[BUDDY])
     run("remember", path, "Buddy ran away.", decisions=[("DELETE", "[1]", END)])

@@ -12,12 +12,15 @@ from memr1_lite.cli.common import agent_options, json_option, path_argument, sho
 from memr1_lite.config import Agents
 from memr1_lite.conversations import Turn, locomo_conversations, read_jsonl, read_locomo
 from memr1_lite.errors import InvalidInputError, ModelError, ModelLoadError
+from memr1_lite.store import Stats
 
 
 @click.command(name="import")
 @path_argument
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--format", "shape", type=click.Choice(["locomo", "jsonl"]), help="Told by the file's name if left out.")
+@click.option(
+    "--format", "shape", type=click.Choice(["locomo", "jsonl", "bank"]), help="Told by the file's name if left out."
+)
 @click.option("--conversation", help="Which conversation of a LoCoMo file, such as conv-26; its first if left out.")
 @click.option("--limit", type=click.IntRange(min=0), help="Import only the first so many turns.")
 @click.option("--no-decide", is_flag=True, help="Only keep the turns; a later import decides about them.")
@@ -36,6 +39,8 @@ def import_(
 ) -> None:
     """Remember a conversation from FILE: .jsonl with one turn per line, or LoCoMo's .json.
 
+    With --format bank, make a new bank of what `memr1 export` wrote: all or nothing, and no model runs.
+
     Interrupted and run again it goes on where it stopped: no turn is kept or decided about twice. A turn that cannot
     be kept, such as one that is too long, is reported and left out, and the exit code is 1.
 
@@ -43,7 +48,12 @@ def import_(
     Example:
         memr1 import andrew.db chat.jsonl
         memr1 import conv26.db locomo10.json --format locomo --conversation conv-26
+        memr1 import copy.db andrew.jsonl --format bank
     """
+    if shape == "bank":
+        numbers = MemoryBank.import_bank(path, file)
+        show([numbers], as_json, lambda found: [_counted(found)])
+        return
     turns = _turns(file, shape, conversation)[:limit]
     undecided, last, refused = 0, "", list[str]()
     with (
@@ -63,11 +73,14 @@ def import_(
         numbers = bank.stats()
     if undecided:
         click.echo(f"{undecided} turns are kept but undecided; import again to retry. The last said: {last}", err=True)
-    lines = [f"{numbers.messages:,} turns, {numbers.memories:,} memories, {numbers.pending:,} turns pending"]
-    show([numbers], as_json, lambda _: lines)
+    show([numbers], as_json, lambda found: [_counted(found)])
     if refused:
         click.echo("\n".join(refused), err=True)
         raise click.exceptions.Exit(1)
+
+
+def _counted(numbers: Stats) -> str:
+    return f"{numbers.messages:,} turns, {numbers.memories:,} memories, {numbers.pending:,} turns pending"
 
 
 def _turns(file: Path, shape: str | None, conversation: str | None) -> list[Turn]:

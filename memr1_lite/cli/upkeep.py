@@ -38,3 +38,52 @@ def check(path: str) -> None:
     click.echo("\n".join(found) or "no damage found")
     if found:
         raise click.exceptions.Exit(1)
+
+
+@click.command()
+@path_argument
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+def export(path: str, file: str) -> None:
+    """Write all of the bank, its history and vectors too, as JSON Lines to FILE, or to standard output where it is -.
+
+    \b
+    Example:
+        memr1 export andrew.db andrew.jsonl
+        memr1 import copy.db andrew.jsonl --format bank
+    """
+    with existing(path) as bank:
+        if file != "-":
+            bank.export(file)
+            return
+        for line in bank.export_lines():
+            click.echo(line)
+
+
+@click.command()
+@path_argument
+@click.argument("file", type=click.Path(dir_okay=False))
+def backup(path: str, file: str) -> None:
+    """Copy the bank into the new FILE, also while others read and write it.
+
+    \b
+    Example:
+        memr1 backup andrew.db andrew-monday.db
+    """
+    with existing(path) as bank:
+        bank.backup(file)
+
+
+@click.command()
+@path_argument
+@json_option
+def compact(path: str, as_json: bool) -> None:
+    """Give back the space of what is gone.
+
+    \b
+    Example:
+        memr1 compact andrew.db
+    """
+    with existing(path) as bank:
+        before = bank.stats().bytes
+        numbers = bank.compact()
+    show([numbers], as_json, lambda found: [f"{before:,} bytes before, {found.bytes:,} bytes now"])

@@ -8,12 +8,13 @@ from types import TracebackType
 from memr1_lite.errors import EmbedderMismatchError, InvalidInputError
 from memr1_lite.records import Record
 from memr1_lite.store.connection import BUSY_SECONDS, connect
+from memr1_lite.store.copies import export_header, new_file
 from memr1_lite.store.erasure import Erasure
 from memr1_lite.store.messages import Messages
 from memr1_lite.store.stamps import Stamps
 from memr1_lite.store.vectors import Kind
 
-__all__ = ["Kind", "Stats", "Store"]
+__all__ = ["Kind", "Stats", "Store", "export_header", "new_file"]
 
 
 class Stats(Record):

@@ -1,9 +1,10 @@
-"""Looking for damage: SQLite's own checks, and whether the parts of the bank still say the same."""
+"""Looking for damage, SQLite's own and whether the parts of the bank still say the same; and putting in order."""
 
 from __future__ import annotations
 
 import sqlite3
 
+from memr1_lite.errors import InvalidInputError
 from memr1_lite.store.vectors import Vectors
 
 # One row per disagreement, with the id that it is about.
@@ -65,3 +66,24 @@ class Checking(Vectors):
             for table in ("memories_fts", "messages_fts"):
                 # A deleted word stays in FTS5's segments until they happen to be merged.
                 self._write(f"INSERT INTO {table} ({table}) VALUES ('rebuild')")
+
+    def compact(self) -> None:
+        """Give back the space of what is gone, and put the rest in order on the disk; other writers wait meanwhile.
+
+        :raises InvalidInputError: inside a transaction()
+        :raises StoreError: the file is busy for too long, or there is no room for a second copy of it
+        """
+        with self._use() as connection:
+            if connection.in_transaction:
+                raise InvalidInputError("Compacting rewrites the file and cannot be part of a transaction().")
+            with self.transaction():
+                for table in ("memories_fts", "messages_fts"):
+                    self._write(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
+            connection.execute("VACUUM")
+            # A reader elsewhere may hold some of the log back: then the last to close the file cuts it.
+            self._checkpointed()
+
+    def _checkpointed(self) -> bool:
+        """Move the write-ahead log into the file and cut it to nothing; False where somebody is in the way."""
+        row = self._row("PRAGMA wal_checkpoint(TRUNCATE)")
+        return row is not None and row[0] == 0

@@ -6,15 +6,15 @@ from contextlib import suppress
 
 from memr1_lite.errors import InvalidInputError, MemoryNotFoundError, StoreError
 from memr1_lite.records import Change
-from memr1_lite.store.checking import Checking
 from memr1_lite.store.connection import listed
+from memr1_lite.store.copies import Copies
 from memr1_lite.store.past import Past
 from memr1_lite.store.stamps import PREFIX
 
 _UNFINISHED = "erasure_unfinished"
 
 
-class Erasure(Past, Checking):
+class Erasure(Past, Copies):
     """The part of the store that forgets."""
 
     def forget(self, memory_id: int, *, purge: bool = False) -> Change | None:
@@ -92,11 +92,6 @@ class Erasure(Past, Checking):
                     self._write("DELETE FROM settings WHERE key = ?", _UNFINISHED)
                 return self._checkpointed()
         return False
-
-    def _checkpointed(self) -> bool:
-        """Move the write-ahead log into the file and cut it to nothing."""
-        row = self._row("PRAGMA wal_checkpoint(TRUNCATE)")
-        return row is not None and row[0] == 0
 
     def _finish_erasure(self) -> None:
         """Finish a purge that was interrupted, when the bank is opened and no one else is in the way."""
