@@ -40,6 +40,9 @@ DECISIONS = [
 ]
 
 
+NOT_FINITE = base64.b64encode(np.full(16, np.nan, "<f4").tobytes()).decode()
+
+
 def open_bank(path, *decisions, **options):
     manager = MemoryManager(ScriptedModel(decisions))
     return MemoryBank.open(path, embedder=HashEmbedder(16), memory_manager=manager, **options)
@@ -145,7 +148,7 @@ SPOILT = {
     "a vector that is none": replaced(1, embedding="!!!"),
     "a vector of another length": replaced(1, embedding="AAAA"),
     "a vector that is a number": replaced(1, embedding=5),
-    "a vector that is not finite": replaced(1, embedding=base64.b64encode(np.full(16, np.nan, "<f4").tobytes()).decode()),
+    "a vector that is not finite": replaced(1, embedding=NOT_FINITE),
     "a reference to nowhere": replaced(8, message_id=77),
     "a memory that the log does not know": lambda lines: [
         line.replace("Audrey is 31.", "Audrey is 30.") if '"memories"' in line else line for line in lines
