@@ -1,0 +1,98 @@
+"""The frozen Answer Agent that a Manager is rewarded through: greedy, batched, and never asked the same thing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from memr1_lite.answer_agent import UNKNOWN, AnswerAgent, AnswerTemplate, answer_prompt, parse_reply
+from memr1_lite.errors import MalformedOutputError
+from memr1_lite.llama import LlamaModel
+from memr1_lite.records import Candidate, Reply
+from train_ref.policy import OwnPolicy
+from train_ref.rollout import Policy, Prompt, sample
+
+Asked = tuple[str, tuple[Candidate, ...]]
+"""A question and the candidates shown with it: the key of the cache, for a greedy agent always says the same of it."""
+UNANSWERED = Reply(text="", known=True)
+"""An answer that did not end in time: it matches nothing, and does not pass for not knowing either."""
+
+
+class Answerer(Protocol):
+    """Whoever answers."""
+
+    def answer_all(self, asked: Sequence[Asked]) -> list[Reply]:
+        """One reply for each, in order."""
+
+
+class PolicyAnswerer:
+    """An Answer Agent from a checkpoint, many questions at a time."""
+
+    def __init__(self, policy: Policy, *, batch: int = 32, max_output: int = 80) -> None:
+        self._policy, self._batch, self._max_output = policy, batch, max_output
+
+    def answer_all(self, asked: Sequence[Asked]) -> list[Reply]:
+        """Greedily, those with prompts of like length together."""
+        replies = [Reply(text=UNKNOWN, known=False)] * len(asked)  # without candidates no model runs
+        order = [place for place in range(len(asked)) if asked[place][1]]
+        order.sort(key=lambda place: sum(len(candidate.text) for candidate in asked[place][1]))
+        for start in range(0, len(order), self._batch):
+            places = order[start : start + self._batch]
+            prompts = [answerer_prompt(*asked[place]) for place in places]
+            groups = sample(self._policy, prompts, 1, temperature=0.0, max_output=self._max_output)
+            for place, group in zip(places, groups, strict=True):
+                (rollout,) = group.rollouts
+                replies[place] = parse_reply(rollout.values) if rollout.ended else UNANSWERED
+        return replies
+
+
+class AgentAnswerer:
+    """An Answer Agent as the SDK runs it, such as a GGUF file."""
+
+    def __init__(self, agent: AnswerAgent) -> None:
+        self._agent = agent
+
+    def answer_all(self, asked: Sequence[Asked]) -> list[Reply]:
+        """One after the other."""
+        replies = []
+        for question, candidates in asked:
+            try:
+                replies.append(self._agent.answer(question, candidates))
+            except MalformedOutputError:  # it did not end in time
+                replies.append(UNANSWERED)
+        return replies
+
+
+class CachedAnswerer:
+    """Asks ``inner`` each thing once. Many completions of a group leave the same bank behind."""
+
+    def __init__(self, inner: Answerer, size: int = 100_000) -> None:
+        self._inner, self._size = inner, size
+        self._known: dict[Asked, Reply] = {}
+        self.asked = self.found = 0
+
+    def answer_all(self, asked: Sequence[Asked]) -> list[Reply]:
+        """One reply for each, most of them remembered."""
+        new = [key for key in dict.fromkeys(asked) if key not in self._known]
+        self.asked += len(asked)
+        self.found += len(asked) - len(new)
+        self._known.update(zip(new, self._inner.answer_all(new), strict=True))
+        replies = [self._known[key] for key in asked]
+        while len(self._known) > self._size:
+            del self._known[next(iter(self._known))]
+        return replies
+
+
+def answerer_prompt(question: str, candidates: Sequence[Candidate]) -> Prompt:
+    """A question as a policy is asked it."""
+    return Prompt(answer_prompt(question, candidates), AnswerTemplate(len(candidates)))
+
+
+def frozen_answerer(path: Path) -> CachedAnswerer:
+    """The Answer Agent at ``path``: a checkpoint folder, or a GGUF file."""
+    if path.suffix == ".gguf":
+        return CachedAnswerer(AgentAnswerer(AnswerAgent(LlamaModel.load(path, role="answerer"))))
+    policy = OwnPolicy.load(path)
+    policy.model.requires_grad_(False)
+    return CachedAnswerer(PolicyAnswerer(policy))
