@@ -41,7 +41,7 @@ def rewards():
 def gradients(policy, groups, advantages_PG, config, reference=None):
     """The gradient of a step, caught before the optimizer takes it."""
     fresh = OwnPolicy(copy.deepcopy(policy.model), policy.vocabulary)
-    learner = Learner(fresh, fresh.model.parameters(), replace(config, max_grad_norm=1e9), reference)
+    learner = Learner(fresh, replace(config, max_grad_norm=1e9), reference)
     caught = {}
     learner.optimizer.step = lambda: caught.update({n: p.grad.clone() for n, p in fresh.model.named_parameters()})
     sums = learner.update(groups, advantages_PG, rate=1e-3)
@@ -87,7 +87,7 @@ def test_groups_without_signal_are_left_out_without_a_trace(policy, groups, monk
 
 def test_a_step_without_any_signal_moves_the_weights_no_more_than_its_momentum(policy, groups):
     fresh = OwnPolicy(copy.deepcopy(policy.model), policy.vocabulary)
-    learner = Learner(fresh, fresh.model.parameters(), CONFIG)
+    learner = Learner(fresh, CONFIG)
     sums = learner.update(groups, torch.zeros(8, 4), rate=1e-3)
     assert sums["grad_norm"] == 0
     before, after = policy.model.state_dict(), fresh.model.state_dict()
@@ -106,7 +106,7 @@ def test_what_was_cut_leaves_the_loss_where_asked_for(policy, groups):
 
 def test_nothing_is_clipped_on_the_first_pass_and_something_on_later_ones(policy, groups):
     fresh = OwnPolicy(copy.deepcopy(policy.model), policy.vocabulary)
-    learner = Learner(fresh, fresh.model.parameters(), replace(CONFIG, passes=3))
+    learner = Learner(fresh, replace(CONFIG, passes=3))
     a = advantages(rewards())
     first = learner.update(groups, a, rate=5e-3, fresh=True)
     assert first["clipped_low"] == first["clipped_high"] == 0
@@ -118,7 +118,7 @@ def test_nothing_is_clipped_on_the_first_pass_and_something_on_later_ones(policy
 
 def test_learning_makes_what_was_rewarded_likelier(policy, groups):
     fresh = OwnPolicy(copy.deepcopy(policy.model), policy.vocabulary)
-    learner = Learner(fresh, fresh.model.parameters(), CONFIG)
+    learner = Learner(fresh, CONFIG)
     a = advantages(rewards())
     learner.update(groups, a, rate=1e-4, fresh=True)
     after = score(fresh, groups, 1.0)
@@ -131,19 +131,19 @@ def test_a_sampler_of_another_opinion_is_noticed(policy, groups):
     with torch.no_grad():
         fresh.model.embed_tokens.weight *= 1.01
     with pytest.raises(MismatchError, match="differ"):
-        Learner(fresh, fresh.model.parameters(), CONFIG).update(groups, advantages(rewards()), rate=0.1, fresh=True)
+        Learner(fresh, CONFIG).update(groups, advantages(rewards()), rate=0.1, fresh=True)
 
 
 def test_the_penalty_is_zero_before_the_first_step_and_not_after(policy, groups):
     fresh = OwnPolicy(copy.deepcopy(policy.model), policy.vocabulary)
-    learner = Learner(fresh, fresh.model.parameters(), replace(CONFIG, beta=0.1), fresh.reference())
+    learner = Learner(fresh, replace(CONFIG, beta=0.1), fresh.reference())
     assert means(learner.update(groups, advantages(rewards()), rate=1e-3, fresh=True))["kl"] == 0
     assert means(learner.update(groups, advantages(rewards()), rate=1e-3))["kl"] > 0
 
 
 def test_a_penalty_without_a_reference_is_refused(policy):
     with pytest.raises(ValueError, match="reference"):
-        Learner(policy, policy.model.parameters(), replace(CONFIG, beta=0.1))
+        Learner(policy, replace(CONFIG, beta=0.1))
 
 
 def test_the_learning_rate_rises_and_then_stays():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from train_ref import grpo
 from train_ref.config import Config
@@ -21,13 +20,11 @@ class MismatchError(RuntimeError):
 class Learner:
     """Holds the optimizer. ``reference`` is needed where ``config.beta`` is not 0."""
 
-    def __init__(
-        self, policy: Policy, parameters: Iterable[nn.Parameter], config: Config, reference: Policy | None = None
-    ) -> None:
+    def __init__(self, policy: Policy, config: Config, reference: Policy | None = None) -> None:
         if config.beta and reference is None:
             raise ValueError("a penalty (beta) needs a reference policy")
         self.policy, self.reference, self.config = policy, reference, config
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self.parameters = [parameter for parameter in policy.parameters() if parameter.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=config.lr, eps=config.adam_eps, weight_decay=0.0)
         for parameter in self.parameters:
             parameter.grad = torch.zeros_like(parameter)
@@ -87,10 +84,9 @@ class Learner:
         rollouts = [rollout for group in groups for rollout in group.rollouts]
         counted_B = torch.tensor([self._counted(rollout) for rollout in rollouts], device=scored.mask_BT.device)
         mask_BT = scored.mask_BT & (counted_B > 0)[:, None]
-        total, sums = grpo.loss_sum(
+        return grpo.loss_sum(
             scored.lp_BT, scored.old_BT, reference_BT, advantages_B.to(scored.lp_BT.device), mask_BT, c
         )
-        return total, sums | {"entropy": float((scored.entropy_BT * mask_BT).sum())}
 
 
 def learning_rate(step: int, c: Config) -> float:
@@ -101,6 +97,6 @@ def learning_rate(step: int, c: Config) -> float:
 def means(sums: grpo.Sums) -> dict[str, float]:
     """Figures per token and per update, ready for the log."""
     tokens, updates = max(1.0, sums.get("tokens", 0.0)), max(1.0, sums.get("updates", 0.0))
-    by_token = ("clipped_low", "clipped_high", "kl_old", "kl", "gap", "entropy")
-    figures = {name: sums.get(name, math.nan) / tokens for name in by_token if name in sums}
-    return figures | {name: sums[name] / updates for name in ("loss", "grad_norm") if name in sums}
+    by_token = ("clipped_low", "clipped_high", "kl_old", "kl", "gap")
+    figures = {name: sums.get(name, 0.0) / tokens for name in by_token}
+    return figures | {name: sums.get(name, 0.0) / updates for name in ("loss", "grad_norm")}

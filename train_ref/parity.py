@@ -177,7 +177,7 @@ def compare_fixed(folder: Path, worst: Worst) -> int:
         )
         trainer.model.train()
         trainer.current_gradient_accumulation_steps = 1
-        batch = padded(groups, policy.vocabulary.end)
+        batch = padded(groups, policy.vocabulary.pad)
         chosen = batch["tool_mask"].bool()
         reference = torch.zeros(chosen.shape)
         reference[chosen] = ref_BT[scored.mask_BT]
@@ -271,7 +271,7 @@ def compare_replay(folder: Path, c: Config, steps: int, worst: Worst) -> int:
     model, generations = recorded_run(folder, c, steps)
     policy = OwnPolicy.load(folder)
     everything = np.ones(policy.vocabulary.size, dtype=np.bool_)
-    learner = Learner(policy, policy.model.parameters(), c, policy.reference() if c.beta else None)
+    learner = Learner(policy, c, policy.reference() if c.beta else None)
     done = 0
     for generation in generations:
         made = rows_of(generation["made"])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from train_ref.decode import Branches
 from train_ref.model import Transformer
@@ -27,18 +27,35 @@ class OwnPolicy:
         """Read a checkpoint folder as ``train_ref.sft`` leaves it."""
         return cls(Transformer.load(folder), AgentVocabulary(folder))
 
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint folder that ``convert`` reads; the tokenizer's files are those of the one it came from."""
+        self.vocabulary.copy_files(folder)
+        self.model.save(folder, eos=self.vocabulary.end, pad=self.vocabulary.pad)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All weights: everything is trained."""
+        return list(self.model.parameters())
+
+    def state(self) -> dict[str, Tensor]:
+        """What a run has to keep to go on."""
+        return dict(self.model.state_dict())
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what :meth:`state` gave."""
+        self.model.load_state_dict(state)
+
     def reference(self) -> OwnPolicy:
         """A frozen copy, to be held to."""
         return OwnPolicy(copy.deepcopy(self.model).requires_grad_(False), self.vocabulary)
 
     def begin(self, prompts: Sequence[Sequence[int]], group: int) -> Branches:
         """Read the prompts; all branches of a group share its prompt's keys and values."""
-        return Branches(self.model, prompts, group, self.vocabulary.end)
+        return Branches(self.model, prompts, group, self.vocabulary.pad)
 
     def logits(self, groups: Sequence[Group]) -> Tensor:
         """Logits behind the chosen tokens, (N, V). Each prompt is read once for its whole group."""
         rows = [packed(group) for group in groups]
-        b = collate(rows, max(len(row.ids) for row in rows), self.vocabulary.end)
+        b = collate(rows, max(len(row.ids) for row in rows), self.vocabulary.pad)
         device = self.model.embed_tokens.weight.device
         states = self.model.hidden(b.ids_BT.to(device), b.positions_BT.to(device), b.mask_BTT().to(device))
         return F.linear(states[b.targets_BT.to(device) >= 0], self.model.embed_tokens.weight).float()

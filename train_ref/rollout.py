@@ -8,13 +8,14 @@ again, and no id is added to what was sampled.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from memr1_lite.llama.wording import Wording
 from memr1_lite.llm import Choice, Forced, FreeText, OutputTemplate, Segment
@@ -80,6 +81,21 @@ class Policy(Protocol):
 
     def logits(self, groups: Sequence[Group]) -> Tensor:
         """Logits that chose the chosen tokens of all completions, one after the other. (N, V), with gradient."""
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that is trained."""
+
+    def reference(self) -> Policy:
+        """The policy as it is now, frozen, to be held to."""
+
+    def state(self) -> dict[str, Tensor]:
+        """What a run has to keep to go on."""
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up what :meth:`state` gave."""
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint folder."""
 
 
 class Rules:

@@ -19,7 +19,7 @@ from train_ref.world.words import Split
 
 SHOWN = 8
 """Memories shown to a Manager, as in ``BankConfig.similar``."""
-ABOUT_CHANGED, ABOUT_REST = 3, 2
+ABOUT_CHANGED, ABOUT_REST = 2, 1
 """Questions of a Manager's task about what its message is about, and about what it must leave alone."""
 KINDS: tuple[QuestionKind, ...] = ("ask", "count", "yesno", "who", "when")
 

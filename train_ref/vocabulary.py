@@ -7,6 +7,7 @@ prompt is the same ids in training and in use, and free text may hold the same t
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -36,6 +37,7 @@ class AgentVocabulary:
     def __init__(self, folder: Path) -> None:
         config = json.loads((folder / "config.json").read_text())
         tokens = json.loads((folder / "tokenizer_config.json").read_text())
+        self._folder = folder
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self.size: int = config["vocab_size"]
         added = self._tokenizer.get_added_tokens_decoder()
@@ -50,6 +52,9 @@ class AgentVocabulary:
         written = [token for token in sorted(self.ends) if texts.get(token) and texts[token] in template]
         self.end = written[0] if written else min(self.ends)
         """The one that the chat template writes after a turn: the one that outputs are trained to end with."""
+        pad = config.get("pad_token_id")
+        self.pad: int = self.end if pad is None else pad
+        """Fills up rows; nothing ever looks at it."""
         before, after = render_frame(
             template, bos=texts.get(config.get("bos_token_id"), ""), eos=texts.get(self.end, ""), path=str(folder)
         )
@@ -72,9 +77,20 @@ class AgentVocabulary:
         inner = (token for segment in prompt for token in self.tokenize(segment))
         return (*self._before, *inner, *self._after)
 
+    def copy_files(self, folder: Path) -> None:
+        """Put the tokenizer's own files into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            if (self._folder / name).exists() and folder.resolve() != self._folder.resolve():
+                shutil.copyfile(self._folder / name, folder / name)
+
     def piece(self, token: int) -> bytes:
         """The bytes that ``token`` writes; none for a control token."""
         return self.free_pieces.get(token, b"")
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of ids, control tokens included: to read, never to encode again."""
+        return self._tokenizer.decode(list(ids), skip_special_tokens=False)
 
     @cached_property
     def free_pieces(self) -> dict[int, bytes]:
