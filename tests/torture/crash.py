@@ -21,49 +21,72 @@ STEPS = {
     "reindex": 4,
     "search": 6,
     "reopen": 6,
+    "compact": 2,
+    "backup": 2,
 }
 LIVES = 12
 """Lives of one bank, before a new one is begun."""
 
 
-def write(path, seed, say):
-    """Write until killed: say what is begun, and what is done once the bank has returned."""
-    chance, number = random.Random(seed), 0
-    bank = open_bank(path)
-    say({"done": "open"})
-    while True:
-        number += 1
-        step = chance.choices(list(STEPS), STEPS.values())[0]
-        subject = chance.choice(SUBJECTS)
-        text = f"{'drop' if chance.random() < 0.1 else 'set'} {subject} mark{seed}x{number}"
-        live = [memory.id for memory in bank.list()]
-        if step in ("forget", "purge") and not live:
-            continue
-        done = {"done": step}
-        chosen = chance.choice(live) if live else None
-        say({"begun": step, "text": text, "memory": chosen})
-        if step == "remember":
-            done |= {"text": text, "change": as_told(bank.remember(text))}
-        elif step == "record":
-            done |= {"text": text, "turn": bank.record(text).id}
-        elif step == "decide":
-            done |= {"changes": [as_told(change) for change in bank.remember_pending()]}
-        elif step == "forget":
-            done |= {"change": as_told(bank.forget(chosen))}
-        elif step == "undo":
+class Writer:
+    """Writes until it is killed: says what it begins, and what is done once the bank has returned."""
+
+    def __init__(self, path, seed):
+        self.path, self.seed, self.number = path, seed, 0
+        self.chance = random.Random(seed)
+        self.bank = open_bank(path)
+
+    def work(self, say):
+        """Never return."""
+        say({"done": "open"})
+        while True:
+            self.number += 1
+            step = self.chance.choices(list(STEPS), STEPS.values())[0]
+            word = "drop" if self.chance.random() < 0.1 else "set"
+            text = f"{word} {self.chance.choice(SUBJECTS)} mark{self.seed}x{self.number}"
+            live = [memory.id for memory in self.bank.list()]
+            if step in ("forget", "purge") and not live:
+                continue
+            memory_id = self.chance.choice(live) if live else None
+            say({"begun": step, "text": text, "memory": memory_id})
+            say({"done": step} | (getattr(self, step)(text, memory_id) or {}))
+
+    def remember(self, text, _):
+        return {"text": text, "change": as_told(self.bank.remember(text))}
+
+    def record(self, text, _):
+        return {"text": text, "turn": self.bank.record(text).id}
+
+    def decide(self, *_):
+        return {"changes": [as_told(change) for change in self.bank.remember_pending()]}
+
+    def forget(self, _, memory_id):
+        return {"change": as_told(self.bank.forget(memory_id))}
+
+    def undo(self, *_):
+        for change in self.chance.sample(self.bank.history()[-5:], k=1 if self.bank.stats().changes else 0):
             with suppress(UndoConflictError):
-                for change in chance.sample(bank.history()[-5:], k=1 if bank.stats().changes else 0):
-                    done |= {"change": as_told(bank.undo(change))}
-        elif step == "purge":
-            bank.forget(chosen, purge=True)
-        elif step == "reindex":
-            bank.reindex()
-        elif step == "search":
-            bank.search(subject)
-        else:
-            bank.close()
-            bank = open_bank(path)
-        say(done)
+                return {"change": as_told(self.bank.undo(change))}
+        return {}
+
+    def purge(self, _, memory_id):
+        self.bank.forget(memory_id, purge=True)
+
+    def reindex(self, *_):
+        self.bank.reindex()
+
+    def search(self, text, _):
+        self.bank.search(text)
+
+    def compact(self, *_):
+        self.bank.compact()
+
+    def backup(self, *_):
+        self.bank.backup(self.path.with_name(f"backup{self.seed}x{self.number}.db"))
+
+    def reopen(self, *_):
+        self.bank.close()
+        self.bank = open_bank(self.path)
 
 
 def as_told(change):
@@ -110,6 +133,11 @@ class Witness:
         if strange := set(turns.values()) - self.begun:
             found.append(f"nobody said {strange}")
         found += self._left_behind(history, worded, folder)
+        for copy in folder.glob("backup*.db"):
+            with open_bank(copy) as backup:
+                found += [f"{copy.name}: {damage}" for damage in backup.check()]
+            for file in folder.glob(f"{copy.name}*"):
+                file.unlink()
         self.changes = history | {number: told for number, told in self.changes.items() if number not in worded}
         return found + _replayed(bank) + _unfindable(bank)
 
@@ -118,7 +146,8 @@ class Witness:
 
     def _left_behind(self, history, worded, folder):
         """What a purge that came to its end should have erased from every file."""
-        files = b"".join(file.read_bytes() for file in folder.iterdir())
+        # Backups are copies elsewhere, which a purge does not reach; they only stand in the same folder here.
+        files = b"".join(file.read_bytes() for file in folder.iterdir() if not file.name.startswith("backup"))
         found = []
         for number in set(self.changes) - worded:
             for then, now in zip(self.changes[number]["operations"], history[number]["operations"], strict=True):
@@ -158,7 +187,7 @@ def kill_writers(folder, kills, seed):
         if life % LIVES == 0:
             path, witness = folder / f"{life // LIVES}" / "bank.db", Witness()
             path.parent.mkdir()
-        child = Child(lambda say, path=path, life=life: write(path, seed * 1_000_003 + life, say))
+        child = Child(lambda say, path=path, life=life: Writer(path, seed * 1_000_003 + life).work(say))
         if chance.random() < 0.9:  # the others are killed while they open, or create, the bank
             child.hear(30)
         child.hear(chance.uniform(0, 0.15), lines=10**9)
