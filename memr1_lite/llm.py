@@ -14,6 +14,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from memr1_lite.errors import InvalidInputError
+
 END = "<|end|>"
 """Stands for the model's own end-of-turn token, in a :class:`Choice` or as the stop of a :class:`FreeText`."""
 
@@ -73,6 +75,19 @@ class Completion:
     confidences: tuple[float, ...]
     prompt_tokens: int = 0
     output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Draw each token from the model's probabilities instead of taking the most probable one; the same seed draws the
+    same. ``temperature`` is above 0: 1 leaves the probabilities as they are, less sharpens them."""
+
+    seed: int
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise InvalidInputError(f"A temperature of {self.temperature} cannot be drawn at: it is above 0.")
 
 
 class LanguageModel(Protocol):

@@ -26,9 +26,9 @@ from memr1_lite.errors import (
     ModelLoadError,
 )
 from memr1_lite.llama import LlamaModel, cut_apart
-from memr1_lite.llama.decoding import Decoding
+from memr1_lite.llama.lookup import Pace
 from memr1_lite.llama.vocabulary import special_pattern
-from memr1_lite.llm import END, Choice, Forced, FreeText, Segment
+from memr1_lite.llm import END, Choice, Forced, FreeText, Sampling, Segment
 from memr1_lite.memory_manager import PROMPT_VERSION, ManagerTemplate, MemoryManager, manager_prompt
 from memr1_lite.records import Candidate, Memory, Message
 
@@ -260,38 +260,46 @@ def test_a_long_prompt_is_evaluated_in_batches_as_in_one_piece(manager):
     assert said.values == (("ADD", "NOOP", "DELETE")[int(logits.argmax())],)
 
 
-def test_forced_text_costs_no_evaluation_of_its_own():
-    calls = []
-
-    def evaluate(ids):
-        calls.append(list(ids))
-        return np.zeros(300, dtype=np.float32)
-
-    class Letters:
-        free_text_bias = np.zeros(300, dtype=np.float32)
-
-        def tokenize(self, segment):
-            return [ord(letter) for letter in segment.text]
-
-        def piece(self, token):
-            return bytes([token])
-
-    steps = Steps(Forced("ab"), Choice(("xyz", "yyy")), Choice(("only",)), Forced("!"))
-    said = Decoding(Letters(), 299, [1, 2, 3], evaluate).run(steps)
-    assert calls == [[1, 2, 3, ord("a"), ord("b")]]
-    assert said.values == ("ab", "xyz", "only", "!")
-    assert said.confidences == (1.0, pytest.approx(0.5), 1.0, 1.0)
-    assert (said.prompt_tokens, said.output_tokens) == (3, 10)
+def test_the_beginning_that_two_prompts_share_is_evaluated_once(manager):
+    beginning = Segment(" ".join(some_text(seed) for seed in range(20)))
+    step = Steps(Choice(("ADD", "NOOP")))
+    first, second = (beginning, Segment(" one")), (beginning, Segment(" two"))
+    manager.complete(first, step)
+    before = manager.evaluated_tokens
+    again = manager.complete(second, step)
+    ids = manager.prompt_ids(second)
+    assert len(ids) > 200
+    assert manager.evaluated_tokens - before <= len(ids) - 128
+    manager.logits([1])  # holds nothing of it
+    assert manager.complete(second, step) == again
 
 
-def test_logits_that_are_no_numbers_are_an_error():
-    class Nothing:
-        def tokenize(self, segment):
-            return [ord(segment.text)]
+@pytest.mark.parametrize("temperature", [None, 1.0])
+def test_drafts_never_change_what_a_real_model_says(manager_path, monkeypatch, temperature):
+    steps = Steps(Choice(("ADD", "NOOP")), FreeText(END, 24), Forced("\n"), FreeText(END, 24))
 
-    broken = Decoding(Nothing(), 2, [1], lambda ids: np.full(300, np.nan, dtype=np.float32))
-    with pytest.raises(ModelError, match="finite"):
-        broken.run(Steps(Choice(("a", "b"))))
+    def run(model, seed):
+        sampling = None if temperature is None else Sampling(seed, temperature)
+        try:
+            return model.complete((Segment(some_text(seed, 40)),), steps, sampling).values
+        except MalformedOutputError as error:
+            return error.raw
+
+    with LlamaModel.load(manager_path, threads=1, exact_cache=True) as model:
+        model._pace = None
+        plain = [run(model, seed) for seed in range(25)]
+        model._pace = Pace()
+        monkeypatch.setattr(Pace, "cost", lambda self, tokens: 1.0)
+        evaluated = model.evaluated_tokens
+        assert [run(model, seed) for seed in range(25)] == plain
+        assert model.evaluated_tokens > evaluated
+
+
+def test_the_same_seed_draws_the_same(manager):
+    steps = Steps(*[Choice(tuple(f"[{n}]" for n in range(1, 40)))] * 6)
+    one, same, other = (manager.complete((Segment("x"),), steps, Sampling(seed)) for seed in (1, 1, 2))
+    assert one == same
+    assert one.values != other.values
 
 
 # --- what goes in

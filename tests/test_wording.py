@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from evaluators import FunctionModel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -64,7 +65,7 @@ def test_whatever_the_model_wants_only_words_read_or_its_own_are_written(seed, r
     rng = np.random.default_rng(seed)
     words = words_of(read) | {b"in", b"the"}
 
-    def evaluate(pending):
+    def logits_after(ids):
         logits = rng.normal(size=len(PIECES) + 1).astype(np.float32)
         logits[END_ID] += 1.5
         return logits
@@ -73,7 +74,7 @@ def test_whatever_the_model_wants_only_words_read_or_its_own_are_written(seed, r
         def next_step(self, values):
             return None if values else FreeText(stop=END, max_tokens=400)
 
-    value = Decoding(Codec(), END_ID, [0], evaluate, Wording(FORMS, words)).run(Once()).values[0]
+    value = Decoding(Codec(), END_ID, [0], FunctionModel(logits_after), Wording(FORMS, words)).run(Once()).values[0]
     assert value.strip()
     assert set(WORD.findall(value.encode())) <= words
 

@@ -9,20 +9,21 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from memr1_lite.errors import ClosedError, ContextOverflowError, InvalidInputError, ModelError, ModelLoadError
 from memr1_lite.llama.chat import render_frame
-from memr1_lite.llama.decoding import Decoding, Logits
+from memr1_lite.llama.decoding import Decoding, greedy, sampler
 from memr1_lite.llama.gguf_file import check_gguf
 from memr1_lite.llama.library import default_threads, load_library, log
+from memr1_lite.llama.lookup import Pace
 from memr1_lite.llama.native import BATCH, NativeModel
+from memr1_lite.llama.session import Session
 from memr1_lite.llama.vocabulary import Vocabulary
 from memr1_lite.llama.wording import Wording, words_of
-from memr1_lite.llm import Completion, OutputTemplate, Segment
+from memr1_lite.llm import Completion, OutputTemplate, Sampling, Segment
 
 OUTPUT_RESERVE = 256
 """Tokens of the context kept free for the output. Several long operations may need more; then it is an error."""
@@ -49,6 +50,7 @@ class LlamaModel:
         self._path = str(path)
         self._lock = threading.Lock()
         self._process = os.getpid()
+        self._pace: Pace | None = Pace()
         log.last_error = ""
         parameters = library.llama_model_default_params()
         parameters.n_gpu_layers = 0
@@ -110,8 +112,15 @@ class LlamaModel:
                 )
         return model
 
-    def complete(self, prompt: Sequence[Segment], template: OutputTemplate) -> Completion:
-        """Complete ``prompt`` greedily under ``template``; the same prompt gives the same completion.
+    def complete(
+        self, prompt: Sequence[Segment], template: OutputTemplate, sampling: Sampling | None = None
+    ) -> Completion:
+        """Complete ``prompt`` under ``template``; the same prompt gives the same completion.
+
+        What earlier calls left in the context is used again; that, and how tokens are batched, changes logits by
+        rounding only.
+
+        :param sampling: None is greedy
 
         :raises ContextOverflowError: the prompt and the room for its output do not fit; nothing was run
         :raises MalformedOutputError: free text did not stop in time
@@ -124,8 +133,21 @@ class LlamaModel:
             ids = self._prompt_ids(prompt)
             if len(ids) + OUTPUT_RESERVE > self.context:
                 raise ContextOverflowError(len(ids) + OUTPUT_RESERVE, self.context)
-            self._forget()
-            return Decoding(self._vocabulary, self._end, ids, self._last_logits, self._wording(prompt)).run(template)
+            return Decoding(
+                self._vocabulary,
+                self._end,
+                ids,
+                self._session,
+                self._wording(prompt),
+                held=self._session.begin(ids),
+                pick=greedy if sampling is None else sampler(sampling.temperature, sampling.seed),
+                pace=self._pace,
+            ).run(template)
+
+    @property
+    def evaluated_tokens(self) -> int:
+        """Tokens evaluated so far: what the calls cost, without what was used again."""
+        return self._session.evaluated
 
     def tokenize(self, segment: Segment) -> list[int]:
         """The ids of ``segment`` by itself; user text yields no token that stands for more than its letters."""
@@ -158,9 +180,10 @@ class LlamaModel:
         with self._lock:
             self._check_usable()
             self._check_ids(ids)
-            self._forget()
+            self._session.forget()
             step = max(1, min(BATCH, LOGITS_BYTES // (4 * self._vocabulary.size)))
-            rows = [self._evaluate(ids[start : start + step], every=True) for start in range(0, len(ids), step)]
+            parts = [ids[start : start + step] for start in range(0, len(ids), step)]
+            rows = [self._session.evaluate(part, len(part)).copy() for part in parts]
             return np.concatenate(rows) if rows else np.empty((0, self._vocabulary.size), dtype=np.float32)
 
     def close(self) -> None:
@@ -193,8 +216,8 @@ class LlamaModel:
         self._set_frame()
         tokens = min(context // CONTEXT_STEP * CONTEXT_STEP, trained)
         self._native.open_context(tokens, threads, exact_cache=exact_cache, path=self._path)
-        self.context = int(library.llama_n_ctx(self._native.context))
-        self._used = 0
+        self._session = Session(self._native, self._vocabulary.size, self._path)
+        self.context = self._session.context
 
     def _set_frame(self) -> None:
         template = self._library.llama_model_chat_template(self._native.model, None)
@@ -243,35 +266,6 @@ class LlamaModel:
             raise InvalidInputError("An empty prompt cannot be completed.")
         return ids
 
-    def _forget(self) -> None:
-        # Only the bookkeeping: overwriting the whole cache with zeros would cost more than a short prompt.
-        self._library.llama_memory_clear(self._library.llama_get_memory(self._native.context), False)
-        self._used = 0
-
-    def _last_logits(self, ids: Sequence[int]) -> Logits:
-        *earlier, final = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
-        for chunk in earlier:
-            self._evaluate(chunk)
-        last: Logits = self._evaluate(final, last=True)[0]
-        return last
-
-    def _evaluate(self, ids: Sequence[int], *, every: bool = False, last: bool = False) -> Logits:
-        """Run at most BATCH tokens; logits of every one, of the last one, or none. Copies only for ``every``."""
-        count = len(ids)
-        if self._used + count > self.context:
-            raise ContextOverflowError(self._used + count, self.context)
-        native, size = self._native, self._vocabulary.size
-        native.fill(ids, self._used, every=every, last=last)
-        result: int = self._library.llama_decode(native.context, native.batch)
-        if result != 0:
-            raise ModelError(f"llama.cpp failed on {self._path!r} (llama_decode returned {result}): {log.last_error}")
-        self._used += count
-        if every:
-            return _rows(self._library.llama_get_logits(native.context), count, size).copy()
-        if last:
-            return _rows(self._library.llama_get_logits_ith(native.context, -1), 1, size)
-        return np.empty((0, size), dtype=np.float32)
-
 
 def _free_unless_busy(native: NativeModel, lock: threading.Lock) -> None:
     """Free what nobody closed; not under a daemon thread that still runs it while the interpreter exits."""
@@ -290,8 +284,3 @@ def _end_of_turn(vocabulary: Vocabulary, template: str) -> int:
         if text and text in template and vocabulary.is_end(token)
     ]
     return vocabulary.eos if not named or vocabulary.eos in named else named[0]
-
-
-def _rows(pointer: Any, count: int, size: int) -> Logits:  # noqa: ANN401 - ctypes
-    rows: Logits = np.ctypeslib.as_array(pointer, shape=(count, size))
-    return rows

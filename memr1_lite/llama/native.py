@@ -51,14 +51,14 @@ class NativeModel:
         for index in range(BATCH):
             self.batch.seq_id[index][0] = 0
 
-    def fill(self, ids: Sequence[int], position: int, *, every: bool, last: bool) -> None:
-        """Put ``ids`` into the batch, the first of them at ``position``."""
+    def fill(self, ids: Sequence[int], position: int, rows: int) -> None:
+        """Put ``ids`` into the batch, the first of them at ``position``; logits are wanted after the last ``rows``."""
         count = len(ids)
         self.batch.n_tokens = count
         self._tokens[:count] = ids
         self._positions[:count] = np.arange(position, position + count)
-        self._wanted[:count] = every
-        self._wanted[count - 1] = every or last
+        self._wanted[:count] = False
+        self._wanted[count - rows : count] = True
 
     def free(self) -> None:
         """Free everything, once. In a forked child nothing is touched: the threads behind it do not exist there."""
