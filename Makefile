@@ -1,5 +1,6 @@
 # make demo   a new environment, the core package, and the demonstration
 # make test   a new environment with everything, and all tests
+# make train-smoke   the same environment: both agents from nothing to GGUF, very small
 # make check  the same environment: lint, formatting, types, and the tests of the documents
 # make torture  hundreds of kills, full disks, and a minute of several processes on one bank; prints what was lost
 PYTHON ?= python3
@@ -11,7 +12,7 @@ export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 export HNSWLIB_NO_NATIVE ?= 1
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
-.PHONY: demo test check torture clean
+.PHONY: demo test check torture train-smoke clean
 
 demo: $(VENV)/.installed-core
 	$(BIN)/memr1 demo
@@ -24,6 +25,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests/test_layers.py tests/test_package.py tests/test_examples.py
+
+train-smoke: $(VENV)/.installed-dev
+	$(BIN)/python -m train_ref.smoke
 
 torture: $(VENV)/.installed-dev
 	OPENBLAS_NUM_THREADS=1 PYTHONPATH=.:tests $(BIN)/python -W ignore::DeprecationWarning -m torture

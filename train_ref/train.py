@@ -24,7 +24,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from train_ref import grpo
+from memr1_lite.llama import LlamaModel
+from memr1_lite.memory_manager import MemoryManager
+from train_ref import grpo, locomo_tuples
 from train_ref.answering import frozen_answerer
 from train_ref.config import Config, as_published
 from train_ref.curves import plot
@@ -257,6 +259,28 @@ def world_source(role: str, valid: int) -> Source[Any]:
     return Source(lambda rng: make(rng, "train"), [make(held, "heldout") for _ in range(valid)])  # type: ignore[operator]
 
 
+def locomo_source(role: str, path: Path, window: int, bank: Path | None, valid: int) -> Source[Any]:
+    """Tasks of LoCoMo: conv-26 to learn from, conv-30 to be measured on. ``bank`` is a Manager's GGUF file or a file of
+    given memories; None: turns are memories as they stand."""
+    if bank is None:
+        build = locomo_tuples.of_turns
+    elif bank.suffix == ".gguf":
+        build = locomo_tuples.of_manager(MemoryManager(LlamaModel.load(bank, role="manager")))
+    else:
+        build = locomo_tuples.of_given(bank)
+    tasks: dict[str, list[Any]] = {"train": [], "valid": []}
+    for talk in locomo_tuples.read_talks(path):
+        if talk.part in tasks:
+            manager = role == "manager"
+            tuples = (
+                locomo_tuples.manager_tuples(talk, window, build)
+                if manager
+                else locomo_tuples.answerer_tuples(talk, build)
+            )
+            tasks[talk.part] += tuples
+    return Source(lambda rng: rng.choice(tasks["train"]), tasks["valid"][:valid])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -266,6 +290,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--paper", action="store_true", help="the settings that Memory-R1 publishes")
+    parser.add_argument("--data", type=Path, metavar="locomo10.json", help="tasks of LoCoMo instead of the world's")
+    parser.add_argument(
+        "--window", type=int, default=50, help="turns before a turn that its bank is made of, for --data"
+    )
+    parser.add_argument("--bank", type=Path, help="with --data: a Manager's GGUF file or a file of given memories")
     parser.add_argument("--valid", type=int, default=128, help="tasks of a validation")
     parser.add_argument("--threads", type=int, default=1)
     add_settings(parser)
@@ -283,7 +312,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     card_file = args.init / "memr1.json"
     card = json.loads(card_file.read_text()) if card_file.exists() else {}
     print(memory_plan(policy, c))
-    run = Run(policy, environment, world_source(args.role, args.valid), c, args.out, card)
+    if args.data is None:
+        source = world_source(args.role, args.valid)
+    else:
+        source = locomo_source(args.role, args.data, args.window, args.bank, args.valid)
+    run = Run(policy, environment, source, c, args.out, card)
     if args.resume:
         run.resume()
     run.train()
