@@ -29,10 +29,10 @@ MAX_TEXT_TOKENS = 64
 UNKNOWN = "I don't know."
 
 INSTRUCTIONS = """\
-You answer questions from memories. Above are dated memories and messages, and a question.
+You answer questions from memories. Below are dated memories and messages, and a question.
 First write the numbers of those that answer it, such as [2][5], then a colon and the answer in at most six words.
 Where two disagree, the later one holds. Write dates out. If none of them answers the question, write NONE."""
-"""Shown only to models that were not trained for this role."""
+"""Shown only to models that were not trained for this role, and first: what stays the same is evaluated only once."""
 
 
 def candidate_line(candidate: Candidate) -> str:
@@ -49,13 +49,11 @@ def answer_prompt(
     """The prompt for ``question`` with its candidates, best first."""
     if len(candidates) > MAX_SHOWN:
         raise InvalidInputError(f"{len(candidates)} candidates cannot be shown at once: at most {MAX_SHOWN}.")
-    prompt = []
+    prompt = [] if instructions is None else [Segment(instructions + "\n\n", trusted=True)]
     for position, candidate in enumerate(candidates):
         line = sentence(candidate_line(candidate))
         prompt += [Segment(ordinal(position), trusted=True), line, Segment("\n", trusted=True)]
     prompt += [Segment("Question:", trusted=True), sentence(question), Segment("\n", trusted=True)]
-    if instructions is not None:
-        prompt.append(Segment(instructions + "\n", trusted=True))
     return tuple(prompt)
 
 

@@ -94,7 +94,8 @@ class MemoryBank(Ledger):
         embedder = embedder or LexicalEmbedder()
         store = Store.open(path, embedder=embedder.name, dimension=embedder.dimension)
         retriever = _retriever(store, embedder, path, config)
-        files = FileAgents(agents or Agents(), config.threads)
+        states = None if str(path) == IN_MEMORY else Path(f"{Path(path).absolute()}.states")
+        files = FileAgents(agents or Agents(), config.threads, states)
         return cls(
             store,
             retriever,

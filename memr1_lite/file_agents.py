@@ -22,12 +22,14 @@ Role = Literal["manager", "answerer"]
 class FileAgents:
     """Both agents from GGUF files, each loaded when it is first needed; one file for both roles is loaded once.
 
+    :param states: a folder for what a model computes from its fixed instructions; None keeps nothing
     :raises ModelLoadError: at the first :meth:`decide` or :meth:`answer`, where its file is missing or unusable
     """
 
-    def __init__(self, agents: Agents, threads: int | None = None) -> None:
+    def __init__(self, agents: Agents, threads: int | None = None, states: Path | None = None) -> None:
         self._agents = agents
         self._threads = threads
+        self._states = states
         self._lock = threading.Lock()
         self._models: dict[Path, LlamaModel] = {}
         self._manager: MemoryManager | None = None
@@ -63,7 +65,9 @@ class FileAgents:
         path = bundled_agent(role) if path is None else Path(path)
         model = self._models.get(path)
         if model is None or model.trained_role is not None:  # only a plain model can play both roles
-            model = LlamaModel.load(path, threads=self._threads, role=role, prompt_version=prompt_version)
+            model = LlamaModel.load(
+                path, threads=self._threads, role=role, prompt_version=prompt_version, states=self._states
+            )
             self._models[path] = model
         return model
 

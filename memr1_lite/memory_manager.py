@@ -29,28 +29,26 @@ MAX_OPERATIONS = 4
 MAX_TEXT_TOKENS = 96
 
 INSTRUCTIONS = """\
-You keep the memories of a personal assistant. Above are the memories that exist, and a new message.
+You keep the memories of a personal assistant. Below are the memories that exist, and a new message.
 Write one operation per line and nothing else:
 ADD a short sentence with a new fact.
 UPDATE[n] a sentence that replaces memory n and keeps everything in it that is still true.
 DELETE[n] if the message takes memory n back and nothing replaces it.
 NOOP if there is nothing new to remember.
 Name the person in every sentence. Write dates out."""
-"""Shown only to models that were not trained for this role."""
+"""Shown only to models that were not trained for this role, and first: what stays the same is evaluated only once."""
 
 
 def manager_prompt(message: Message, similar: Sequence[Memory], instructions: str | None = None) -> tuple[Segment, ...]:
     """The prompt for ``message`` with the memories most like it, best first."""
     if len(similar) > MAX_SHOWN:
         raise InvalidInputError(f"{len(similar)} memories cannot be shown at once: at most {MAX_SHOWN}.")
-    prompt = []
+    prompt = [] if instructions is None else [Segment(instructions + "\n\n", trusted=True)]
     for position, memory in enumerate(similar):
         prompt += [Segment(ordinal(position), trusted=True), sentence(memory.text), Segment("\n", trusted=True)]
     prompt.append(Segment("Message:", trusted=True))
     prompt.append(sentence(f"{written_date(message.at)} | {message.speaker}: {resolved(message.text, message.at)}"))
     prompt.append(Segment("\n", trusted=True))
-    if instructions is not None:
-        prompt.append(Segment(instructions + "\n", trusted=True))
     return tuple(prompt)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -521,3 +522,98 @@ def test_the_answer_template_runs_to_its_end(manager):
     said = manager.complete((Segment("x"),), AnswerTemplate(0))
     assert said.values == ("NONE",)
     assert math.isclose(said.confidences[0], 1.0)
+
+
+# --- fixed beginnings
+
+
+INSTRUCTIONS = "Keep the memories of Andrew and Audrey. Write one operation per line, and nothing else but that."
+KINDS = Steps(Choice(tuple(f"[{n}]" for n in range(1, 30))), Choice(("ADD", "NOOP")))
+
+
+def instructed(seed, instructions=INSTRUCTIONS):
+    return manager_prompt(message(seed), memories(seed, 3), instructions)
+
+
+def fresh(path, states=None):
+    return LlamaModel.load(path, threads=1, states=states)
+
+
+def test_fixed_instructions_are_evaluated_once_and_change_nothing(stranger_path):
+    other = "Answer questions from the memories below. Name those that matter, and then say it in a few words."
+    prompts = [instructed(seed, wanted) for seed in range(4) for wanted in (INSTRUCTIONS, other)]
+    with fresh(stranger_path) as model:
+        said, costs = [], []
+        for prompt in prompts:
+            before = model.evaluated_tokens
+            said.append(model.complete(prompt, KINDS))
+            costs.append(model.evaluated_tokens - before)
+        beginnings = [model._fixed(prompt) for prompt in prompts]
+        lengths = [model.count_tokens(prompt) for prompt in prompts]
+    assert min(beginnings) > 16
+    rest = [cost - length for cost, length in zip(costs, lengths, strict=True)]
+    assert min(rest[:2]) >= 0
+    assert all(extra < 8 - beginning for extra, beginning in zip(rest[2:], beginnings[2:], strict=True))
+    for prompt, expected in zip(prompts, said, strict=True):
+        with fresh(stranger_path) as model:
+            alone = model.complete(prompt, KINDS)
+        assert alone.values == expected.values
+        assert alone.confidences == pytest.approx(expected.confidences, rel=1e-4)  # other cells, other sums
+
+
+def test_a_prompt_that_fills_the_context_takes_the_room_of_other_beginnings(stranger_path):
+    long = INSTRUCTIONS + " Be brief." * 40
+    with LlamaModel.load(stranger_path, context=1024, threads=1) as model:
+        for seed in range(6):
+            wanted = (long, INSTRUCTIONS, None)[seed % 3]
+            prompt = (*(() if wanted is None else (Segment(wanted, True),)), Segment("dog " * 10))
+            steps = Steps(
+                Choice(("ADD", "NOOP")), Forced("x " * ((1000 - model.count_tokens(prompt)) // 2)), *KINDS.steps
+            )
+            values = model.complete((*prompt,), steps).values
+            with LlamaModel.load(stranger_path, context=1024, threads=1) as alone:
+                assert alone.complete((*prompt,), steps).values == values
+
+
+def test_a_restarted_app_begins_with_the_saved_state(stranger_path, tmp_path):
+    with fresh(stranger_path, tmp_path) as model:
+        expected = model.complete(instructed(1), KINDS)
+        cold = model.evaluated_tokens
+        beginning = model._fixed(instructed(1))
+    assert len(list(tmp_path.iterdir())) == 1
+    with fresh(stranger_path, tmp_path) as model:
+        assert model.complete(instructed(1), KINDS) == expected
+        assert model.evaluated_tokens == cold - beginning
+
+
+def test_a_damaged_or_foreign_state_is_ignored_and_made_anew(stranger_path, tmp_path):
+    with fresh(stranger_path, tmp_path) as model:
+        expected, cold = model.complete(instructed(1), KINDS), model.evaluated_tokens
+    (state,) = tmp_path.iterdir()
+    whole = state.read_bytes()
+    for damaged in (
+        b"",
+        whole[:-1],
+        whole[:100],
+        whole[:200] + bytes([whole[200] ^ 1]) + whole[201:],
+        b"x" + whole[1:],
+    ):
+        state.write_bytes(damaged)
+        with fresh(stranger_path, tmp_path) as model:
+            assert model.complete(instructed(1), KINDS) == expected
+            assert model.evaluated_tokens == cold
+        assert state.read_bytes() == whole
+    # A well-formed state that llama.cpp refuses, and one that belongs to another file of the same shape.
+    state.write_bytes(b"memr1st1" + hashlib.sha256(b"nonsense").digest() + b"nonsense")
+    with fresh(stranger_path, tmp_path) as model:
+        assert model.complete(instructed(1), KINDS) == expected
+    other = gguf_maker.make_gguf(tmp_path / "other", chatml=True, seed=2)
+    with fresh(other, tmp_path) as model:
+        model.complete(instructed(1), KINDS)
+        assert model.evaluated_tokens >= cold - 1
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(stranger_path, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with fresh(stranger_path, tmp_path / "file") as model, fresh(stranger_path) as plain:
+        assert model.complete(instructed(1), KINDS) == plain.complete(instructed(1), KINDS)

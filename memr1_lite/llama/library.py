@@ -6,6 +6,7 @@ import ctypes
 import functools
 import logging
 import os
+from importlib import metadata
 from typing import Any
 
 logger = logging.getLogger("memr1_lite.llama")
@@ -50,6 +51,11 @@ def load_library() -> Any:  # noqa: ANN401 - a module of ctypes functions withou
     library.llama_log_set(callback, ctypes.c_void_p(0))
     library.llama_backend_init()
     return library
+
+
+def library_version() -> str:
+    """The version of llama.cpp that is installed."""
+    return metadata.version("llama-cpp-python")
 
 
 def default_threads() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import threading
 import weakref
@@ -17,10 +18,11 @@ from memr1_lite.errors import ClosedError, ContextOverflowError, InvalidInputErr
 from memr1_lite.llama.chat import render_frame
 from memr1_lite.llama.decoding import Decoding, greedy, sampler
 from memr1_lite.llama.gguf_file import check_gguf
-from memr1_lite.llama.library import default_threads, load_library, log
+from memr1_lite.llama.library import default_threads, library_version, load_library, log
 from memr1_lite.llama.lookup import Pace
 from memr1_lite.llama.native import BATCH, NativeModel
 from memr1_lite.llama.session import Session
+from memr1_lite.llama.states import PrefixStates, fingerprint
 from memr1_lite.llama.vocabulary import Vocabulary
 from memr1_lite.llama.wording import Wording, words_of
 from memr1_lite.llm import Completion, OutputTemplate, Sampling, Segment
@@ -29,6 +31,8 @@ OUTPUT_RESERVE = 256
 """Tokens of the context kept free for the output. Several long operations may need more; then it is an error."""
 CONTEXT_STEP = 256
 """llama.cpp rounds contexts to this."""
+KEPT_BEGINNINGS = 2
+"""Fixed beginnings of prompts that stay in the context: one for each role that a model may play."""
 LOGITS_BYTES = 64 << 20
 """At most this much for the logits of one call of :meth:`LlamaModel.logits`."""
 
@@ -44,13 +48,14 @@ class LlamaModel:
     prompt_version: str | None
     context: int
 
-    def __init__(self, path: Path, *, context: int, threads: int, exact_cache: bool) -> None:
+    def __init__(
+        self, path: Path, *, context: int, threads: int, exact_cache: bool, states: Path | None = None
+    ) -> None:
         """Open ``path``; :meth:`load` is the way in, it also checks what the file is for."""
         self._library = library = load_library()
         self._path = str(path)
         self._lock = threading.Lock()
         self._process = os.getpid()
-        self._pace: Pace | None = Pace()
         log.last_error = ""
         parameters = library.llama_model_default_params()
         parameters.n_gpu_layers = 0
@@ -63,10 +68,11 @@ class LlamaModel:
                 f" llama.cpp said: {log.last_error or 'nothing'}"
             )
         self._native = NativeModel(library, model)
+        self._pace = Pace() if self._native.can_rewind else None
         # Freed also when nobody closes; a native model is megabytes that Python does not count.
         self._finalizer = weakref.finalize(self, _free_unless_busy, self._native, self._lock)
         try:
-            self._set_up(context, threads, exact_cache)
+            self._set_up(context, threads, exact_cache, states)
         except BaseException:
             self._finalizer()
             raise
@@ -82,6 +88,7 @@ class LlamaModel:
         prompt_version: str | None = None,
         expected_sha256: str | None = None,
         exact_cache: bool = False,
+        states: Path | None = None,
     ) -> LlamaModel:
         """Load a GGUF file.
 
@@ -91,6 +98,7 @@ class LlamaModel:
         :param prompt_version: refuse a file that was trained on other prompts
         :param expected_sha256: refuse a file with another checksum, in hexadecimal
         :param exact_cache: keep attention's keys and values in 32 bits, not 16: twice the memory, for comparisons
+        :param states: a folder for the evaluated beginnings of prompts, so that the next start is quicker
         :raises ModelLoadError: the file is missing, damaged, or not made for this
         """
         path = Path(path)
@@ -100,7 +108,7 @@ class LlamaModel:
             raise InvalidInputError(f"{threads} threads cannot run a model: at least 1, or None.")
         check_gguf(path, expected_sha256)
         threads = default_threads() if threads is None else threads
-        model = cls(path, context=context, threads=threads, exact_cache=exact_cache)
+        model = cls(path, context=context, threads=threads, exact_cache=exact_cache, states=states)
         for what, wanted, found in (
             ("role", role, model.trained_role),
             ("prompt version", prompt_version, model.prompt_version),
@@ -139,7 +147,7 @@ class LlamaModel:
                 ids,
                 self._session,
                 self._wording(prompt),
-                held=self._session.begin(ids),
+                held=self._session.begin(ids, self._fixed(prompt)),
                 pick=greedy if sampling is None else sampler(sampling.temperature, sampling.seed),
                 pace=self._pace,
             ).run(template)
@@ -200,7 +208,7 @@ class LlamaModel:
     ) -> None:
         self.close()
 
-    def _set_up(self, context: int, threads: int, exact_cache: bool) -> None:
+    def _set_up(self, context: int, threads: int, exact_cache: bool, states: Path | None) -> None:
         library, model = self._library, self._native.model
         trained = library.llama_model_n_ctx_train(model) // CONTEXT_STEP * CONTEXT_STEP
         if trained < 2 * CONTEXT_STEP:
@@ -215,8 +223,14 @@ class LlamaModel:
         self._vocabulary = Vocabulary(library, library.llama_model_get_vocab(model))
         self._set_frame()
         tokens = min(context // CONTEXT_STEP * CONTEXT_STEP, trained)
-        self._native.open_context(tokens, threads, exact_cache=exact_cache, path=self._path)
-        self._session = Session(self._native, self._vocabulary.size, self._path)
+        # Prompts of agents trained for a role begin with what was retrieved; others with fixed instructions.
+        sequences = 1 if self.trained_role is not None or not self._native.can_rewind else 1 + KEPT_BEGINNINGS
+        self._native.open_context(tokens, threads, exact_cache=exact_cache, sequences=sequences, path=self._path)
+        kept = None
+        if states is not None:
+            settings = (fingerprint(Path(self._path)), library_version(), f"exact={exact_cache}")
+            kept = PrefixStates(states, settings)
+        self._session = Session(self._native, self._vocabulary.size, self._path, kept)
         self.context = self._session.context
 
     def _set_frame(self) -> None:
@@ -233,6 +247,11 @@ class LlamaModel:
         self._end = _end_of_turn(vocabulary, text)
         if self._end < 0:
             raise ModelLoadError(f"{self._path!r} names no end-of-turn token: convert it again.")
+
+    def _fixed(self, prompt: Sequence[Segment]) -> int:
+        """How many ids of ``prompt`` come before the first word of somebody else."""
+        leading = itertools.takewhile(lambda segment: segment.trusted, prompt)
+        return len(self._before) + sum(len(self._vocabulary.tokenize(segment)) for segment in leading)
 
     def _wording(self, prompt: Sequence[Segment]) -> Wording | None:
         if self._own_words is None:

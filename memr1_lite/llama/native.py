@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -23,14 +24,18 @@ class NativeModel:
         self.model = model
         self.context: Any = None
         self.batch: Any = None
+        self.sequences = 1
+        self.can_rewind = not (library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model))
+        """Whether tokens can be taken back one by one; recurrent models cannot."""
         self._process = os.getpid()
 
-    def open_context(self, context: int, threads: int, *, exact_cache: bool, path: str) -> None:
-        """Make the context and a batch of BATCH tokens, all of sequence 0."""
+    def open_context(self, context: int, threads: int, *, exact_cache: bool, sequences: int, path: str) -> None:
+        """Make the context, whose cells ``sequences`` sequences share, and a batch of BATCH tokens of sequence 0."""
         parameters = self.library.llama_context_default_params()
         parameters.n_ctx = context
         parameters.n_batch = parameters.n_ubatch = BATCH
-        parameters.n_seq_max = 1
+        parameters.n_seq_max = self.sequences = sequences
+        parameters.kv_unified = True
         parameters.n_threads = parameters.n_threads_batch = threads
         parameters.no_perf = True
         if exact_cache:
@@ -59,6 +64,19 @@ class NativeModel:
         self._positions[:count] = np.arange(position, position + count)
         self._wanted[:count] = False
         self._wanted[count - rows : count] = True
+
+    def state(self, sequence: int) -> bytes:
+        """What the context holds of ``sequence``."""
+        size: int = self.library.llama_state_seq_get_size(self.context, sequence)
+        buffer = (ctypes.c_uint8 * size)()
+        written: int = self.library.llama_state_seq_get_data(self.context, buffer, size, sequence)
+        return bytes(buffer[:written])
+
+    def restore(self, sequence: int, state: bytes) -> bool:
+        """Fill the empty ``sequence`` with a state of this library, model and these settings; False leaves it empty."""
+        buffer = (ctypes.c_uint8 * len(state)).from_buffer_copy(state)
+        read: int = self.library.llama_state_seq_set_data(self.context, buffer, len(state), sequence)
+        return read == len(state)
 
     def free(self) -> None:
         """Free everything, once. In a forked child nothing is touched: the threads behind it do not exist there."""

@@ -12,30 +12,42 @@ from memr1_lite.errors import ContextOverflowError, ModelError
 from memr1_lite.llama.decoding import Logits
 from memr1_lite.llama.library import log
 from memr1_lite.llama.native import NativeModel
+from memr1_lite.llama.states import PrefixStates
 
 WORKING = 0
 """The sequence that prompts and outputs are evaluated in."""
 CHUNK = 128
 """Prompts are evaluated in pieces of this many tokens, and used again in whole pieces: what comes out then does not
 depend, not even by rounding, on what came before."""
+KEPT_FROM = 16
+"""A fixed beginning of fewer tokens is not worth keeping."""
+NO_ROOM = 1
+"""What ``llama_decode`` returns where the cells are all taken."""
 
 
 class Session:
     """The tokens in a model's context. Not guarded: the model that owns it has the lock.
 
+    The fixed beginnings of prompts are kept as sequences of their own, whose cells a prompt that begins so shares.
+
     :param n_vocab: logits of one token
     :param path: named in errors
+    :param states: where fixed beginnings are saved to; None saves none
     """
 
-    def __init__(self, native: NativeModel, n_vocab: int, path: str) -> None:
+    def __init__(self, native: NativeModel, n_vocab: int, path: str, states: PrefixStates | None = None) -> None:
         self._native = native
         self._library = native.library
         self._n_vocab = n_vocab
         self._path = path
+        self._states = states
         self.context = int(self._library.llama_n_ctx(native.context))
         self._held: list[int] = []
         self._whole = 0
-        """Tokens held that were evaluated in whole pieces."""
+        """Tokens held that are a fixed beginning and whole pieces."""
+        self._fixed: tuple[int, ...] = ()
+        self._kept: dict[tuple[int, ...], int] = {}
+        """Fixed beginnings and the sequences that keep them, the one used last at the end."""
         self.evaluated = 0
         """Tokens evaluated since the session began, drafts included."""
 
@@ -44,15 +56,55 @@ class Session:
         """Tokens that still fit."""
         return self.context - len(self._held)
 
-    def begin(self, ids: Sequence[int]) -> int:
+    def begin(self, ids: Sequence[int], fixed: int = 0) -> int:
         """Keep what the context holds of ``ids`` and drop the rest; how many are left in place, never all of them.
 
+        :param fixed: the first so many ids stand at the beginning of other prompts too
         :raises ModelError: llama.cpp failed
         """
+        beginning = tuple(ids[:fixed]) if self._native.sequences > 1 and KEPT_FROM <= fixed < len(ids) else ()
+        if beginning != self._fixed:
+            self._drop(WORKING)
+            self._fixed, self._held, self._whole = (), [], 0
+            if beginning:
+                self._recall(beginning)
+        base = len(beginning)
         limit = min(self._whole, len(ids) - 1)
-        same = next((place for place in range(limit) if self._held[place] != ids[place]), max(0, limit))
-        self.rewind(len(self._held) - same // CHUNK * CHUNK)
-        return len(self._held)
+        same = next((place for place in range(base, limit) if self._held[place] != ids[place]), max(base, limit))
+        self.rewind(len(self._held) - self._pieces(same))
+        return len(self._held) if len(self._held) >= base else self.begin(ids, fixed)
+
+    def _pieces(self, tokens: int) -> int:
+        """The tokens of whole pieces among the first ``tokens``."""
+        base = len(self._fixed)
+        return base + (tokens - base) // CHUNK * CHUNK
+
+    def _recall(self, beginning: tuple[int, ...]) -> None:
+        """Fill the empty working sequence with a fixed beginning, and keep it."""
+        sequence = self._kept.pop(beginning, None)
+        if sequence is not None:
+            self._library.llama_memory_seq_cp(self._memory, sequence, WORKING, -1, -1)
+        else:
+            state = None if self._states is None else self._states.load(beginning)
+            if state is None or not self._native.restore(WORKING, state):
+                self._drop(WORKING)
+                self.evaluate(beginning, 0)
+                if self._states is not None:
+                    self._states.save(beginning, self._native.state(WORKING))
+            free = set(range(1, self._native.sequences)) - set(self._kept.values())
+            if not free:
+                self._release(next(iter(self._kept)))
+                free = set(range(1, self._native.sequences)) - set(self._kept.values())
+            sequence = free.pop()
+            self._library.llama_memory_seq_cp(self._memory, WORKING, sequence, -1, -1)
+        self._kept[beginning] = sequence
+        self._fixed, self._held, self._whole = beginning, list(beginning), len(beginning)
+
+    def _release(self, beginning: tuple[int, ...]) -> None:
+        self._drop(self._kept.pop(beginning))
+
+    def _drop(self, sequence: int) -> None:
+        self._library.llama_memory_seq_rm(self._memory, sequence, -1, -1)
 
     def rewind(self, count: int) -> None:
         """Take the last ``count`` tokens back."""
@@ -62,7 +114,7 @@ class Session:
         # Recurrent models cannot go back to the middle; then all is forgotten.
         if left and self._library.llama_memory_seq_rm(self._memory, WORKING, left, -1):
             del self._held[left:]
-            self._whole = min(self._whole, left // CHUNK * CHUNK)
+            self._whole = min(self._whole, self._pieces(left))
         else:
             self.forget()
 
@@ -71,6 +123,7 @@ class Session:
         # Only the bookkeeping: overwriting the whole cache with zeros would cost more than a short prompt.
         self._library.llama_memory_clear(self._memory, False)
         self._held, self._whole = [], 0
+        self._fixed, self._kept = (), {}
 
     def evaluate(self, ids: Sequence[int], rows: int) -> Logits:
         """Run ``ids``: the logits after each of the last ``rows`` of them, (rows, n_vocab), until the next call.
@@ -82,7 +135,7 @@ class Session:
             raise ContextOverflowError(len(self._held) + len(ids), self.context)
         # The logits of one batch are there at a time, so those wanted come out of the last.
         start, last = 0, len(ids) - max(1, rows)
-        while (end := start + CHUNK - len(self._held) % CHUNK) <= last:
+        while (end := start + self._pieces(len(self._held)) + CHUNK - len(self._held)) <= last:
             self._decode(ids[start:end], 0)
             start = end
         self._decode(ids[start:], rows)
@@ -94,6 +147,10 @@ class Session:
         native = self._native
         native.fill(ids, len(self._held), rows)
         status: int = self._library.llama_decode(native.context, native.batch)
+        if status == NO_ROOM and (others := [kept for kept in self._kept if kept != self._fixed]):
+            for kept in others:
+                self._release(kept)
+            status = self._library.llama_decode(native.context, native.batch)
         if status != 0:
             self.forget()
             raise ModelError(f"llama.cpp failed on {self._path!r} (llama_decode returned {status}): {log.last_error}")
