@@ -27,8 +27,8 @@ from memr1_lite.file_agents import FileAgents
 from memr1_lite.gate import check_line, check_text
 from memr1_lite.ledger import Ledger, Moment
 from memr1_lite.llm import Embedder
-from memr1_lite.records import DEFAULT_SPEAKER, Answer, Candidate, Change, Message, Reply, Timings
-from memr1_lite.retriever import Retriever, spoken
+from memr1_lite.records import DEFAULT_SPEAKER, Answer, Candidate, Change, Message, Reply, Span, Timings
+from memr1_lite.retriever import Legs, Retriever, spoken
 from memr1_lite.store import Kind, Store
 from memr1_lite.vector_index import VectorIndex
 
@@ -238,9 +238,25 @@ class MemoryBank(Ledger):
                 candidates = candidates[:fitting]
         return [], Reply(text=UNKNOWN, known=False)
 
-    def search(self, query: str, k: int = 10, *, as_of: Moment | None = None) -> builtins.list[Candidate]:
+    def search(
+        self,
+        query: str,
+        k: int = 10,
+        *,
+        speaker: str | None = None,
+        since: str | date | datetime | None = None,
+        until: str | date | datetime | None = None,
+        as_of: Moment | None = None,
+        legs: Legs = "both",
+    ) -> builtins.list[Candidate]:
         """The memories, and turns that no memory covers, most like ``query``, best first; needs no model.
 
+        Each one says why it was found. A turn that a memory was written from counts for that memory.
+
+        :param speaker: only what this speaker said, and memories last written from it
+        :param since: only what was said at or after this moment, on the speaker's own clock
+        :param until: only what was said before this moment
+        :param legs: ``words`` or ``vectors`` search by one of the two alone, without the turns around, for comparison
         :param as_of: search the bank as it stood then: a moment of this machine's clock, or right after a change.
             What was purged since is not found. It costs a copy of the bank in memory.
         :raises InvalidInputError: a blank query, a ``k`` below 1, no moment
@@ -250,10 +266,12 @@ class MemoryBank(Ledger):
         check_text(query, "query", self._config.max_message_chars)
         if k < 1:
             raise InvalidInputError(f"k={k} is too few: ask for at least 1.")
+        span = Span(speaker=speaker, since=as_datetime(since), until=as_datetime(until))
+        limits = None if span == Span() else span
         if as_of is None:
-            return self._retriever.candidates(query, k)
+            return self._retriever.candidates(query, k, limits, legs)
         with store.as_of(*self._instant(as_of)) as past:
-            return _retriever(past, self._embedder, IN_MEMORY, self._config).candidates(query, k)
+            return _retriever(past, self._embedder, IN_MEMORY, self._config).candidates(query, k, limits, legs)
 
 
 def _retriever(store: Store, embedder: Embedder, path: str | Path, config: BankConfig) -> Retriever:

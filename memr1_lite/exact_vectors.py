@@ -11,6 +11,9 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 
+MANY = 4
+"""From a quarter of all rows on, multiplying all of them is quicker than picking some."""
+
 
 def best(ids: Ids, cosines: npt.NDArray[np.floating[Any]], k: int) -> list[tuple[int, float]]:
     """Return the best ``k`` pairs of id and cosine, ties by id."""
@@ -63,10 +66,32 @@ class ExactVectors:
                 self._rows[int(self._ids[row])] = row
             self._matrix[last] = 0.0
 
-    def search(self, vector: Matrix, k: int) -> list[tuple[int, float]]:
-        """Return the best ``k`` for ``vector``, shape ``(dimension,)``."""
+    def search(self, vector: Matrix, k: int, allowed: Ids | None = None) -> list[tuple[int, float]]:
+        """Return the best ``k`` for ``vector``, shape ``(dimension,)``, of all or of the ``allowed`` ids."""
+        if allowed is not None:
+            ids, matrix = self.items_of(allowed)
+            return best(ids, matrix @ vector, k)
         count = len(self._rows)
         return best(self._ids[:count], self._matrix[:count] @ vector, k)
+
+    def cosines(self, vector: Matrix, ids: Ids) -> npt.NDArray[np.float64]:
+        """Return the cosine of each of ``ids`` with ``vector``, NaN where there is none."""
+        rows = self._rows_of(ids)
+        there = np.flatnonzero(rows >= 0)
+        cosines = np.full(len(ids), np.nan)
+        if MANY * len(there) < len(self._rows):
+            cosines[there] = self._matrix[rows[there]] @ vector
+        else:
+            cosines[there] = (self._matrix[: len(self._rows)] @ vector)[rows[there]]
+        return cosines
+
+    def _rows_of(self, ids: Ids) -> Ids:
+        return np.fromiter((self._rows.get(item, -1) for item in ids.tolist()), np.int64, len(ids))
+
+    def items_of(self, ids: Ids) -> tuple[Ids, Matrix]:
+        """Those of ``ids`` that are here, and their vectors."""
+        rows = self._rows_of(ids)
+        return ids[rows >= 0], self._matrix[rows[rows >= 0]]
 
     def items(self) -> tuple[Ids, Matrix]:
         """Return views on all ids, shape ``(n,)``, and their vectors, shape ``(n, dimension)``."""

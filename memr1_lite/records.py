@@ -134,11 +134,27 @@ class Difference(Record):
     new: str | None
 
 
-class Candidate(Record):
-    """One thing that retrieval found: a memory, or a raw turn that no memory covers.
+class Span(Record):
+    """What a search is limited to: one speaker by the exact name, and what was said from ``since`` to before ``until``.
 
-    ``score`` is the fused score of retrieval, good for ordering only; ``vector_rank`` and ``keyword_rank`` count from 1
-    and are None where that leg did not find it. ``turn`` is the raw turn behind a memory, or the turn itself.
+    A memory counts as said by whom its latest turn was said, and then. What has no date is in no span of time.
+    """
+
+    speaker: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Candidate(Record):
+    """One thing that retrieval found: a memory, or a raw turn that no memory covers; and why it was found.
+
+    ``turn`` is the raw turn behind a memory, or the turn itself. ``score`` is what the order goes by, good for nothing
+    else: ``word_score`` and ``vector_score``, added, and raised where the question names the speaker
+    (``speaker_named``) or the day (``day_named``).
+
+    Ranks count from 1 among what was found, and are None where that leg did not find it. ``words`` are those of the
+    question that stand in the text, or in a turn that it was written from. ``word_score`` counts these and, for less,
+    those of turns close by, each by its rarity, as a share of the best; ``vector_score`` likewise, from ``cosine``.
     """
 
     kind: Literal["memory", "turn"]
@@ -150,6 +166,12 @@ class Candidate(Record):
     score: float = 0.0
     vector_rank: int | None = None
     keyword_rank: int | None = None
+    vector_score: float = 0.0
+    word_score: float = 0.0
+    cosine: float | None = None
+    words: tuple[str, ...] = ()
+    speaker_named: bool = False
+    day_named: bool = False
 
 
 class Timings(Record):

@@ -1,57 +1,60 @@
-"""Hybrid retrieval: by vector and by keyword, fused by reciprocal rank; needs no language model."""
+"""Hybrid retrieval: by word and by vector, each over a unit and the turns around it, added; needs no language model."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from memr1_lite.embedders import keywords, words
+from memr1_lite.embedders import keywords
+from memr1_lite.hits import Found, Hits, Trait, ranked, shown
 from memr1_lite.llm import Embedder
-from memr1_lite.records import DEFAULT_SPEAKER, Candidate, Memory, Message
+from memr1_lite.question import Question, understood
+from memr1_lite.records import Candidate, Memory, Span
+from memr1_lite.scoring import (
+    VECTOR_REACH,
+    WORD_REACH,
+    Ids,
+    Scores,
+    laid_out,
+    most_wanted,
+    places,
+    rarity,
+    reached,
+    spread,
+)
 from memr1_lite.store import Kind, Store
 from memr1_lite.vector_index import VectorIndex
 
-FIRST_PERSON = frozenset({"i", "me", "my", "mine", "myself"})
+Legs = Literal["both", "words", "vectors"]
+Vector = npt.NDArray[np.float32]
+KINDS: tuple[Kind, ...] = ("turn", "memory")
+
 RRF_K = 60
 """Constant of reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009."""
+MIN_SIMILAR = 50
+"""How deep each leg looks for similar memories, so that one only both together like can come to the top."""
 MIN_COSINE = 0.05
 """A vector no closer than this was not found: nearest is not near."""
-MIN_DEPTH = 50
-"""Each leg looks at least this deep, so that a thing only both legs together like can come to the top."""
-TURN_DEPTH_FACTOR = 4
-"""Turns are looked for deeper, because most of those found are covered by a memory and left out."""
-NAMED_SPEAKER = 1.25
-"""Factor for what a speaker said whom the question names: in their own turns people do not say their names."""
-NEIGHBOUR_SHARE = 0.3
-"""Share of its neighbours' scores that a turn gets: an answer often stands beside the turn that repeats the question.
-
-The two raise recall of evidence turns on LoCoMo, conversations 26 and 30: R@10 from .48 to .56, R@60 from .70 to .73.
-"""
+DEPTH = 64
+"""How many nearest vectors are looked at, at least."""
+COMMON = 4_096
+"""A word is followed to its newest units only, so that a common one in a big bank does not cost more than this."""
+POOL = 256
+"""So many units of each kind, by their words, are looked at closely."""
+CHOSEN = 128
+"""For so many of each kind, at least, it is looked up who said them and what was written from them."""
+SPARE = 8
+NAME_WORD = 0.5
+"""Share of its rarity that a speaker's name counts as a word: who said something matters more than who is mentioned."""
 
 
 def spoken(speaker: str, text: str) -> str:
     """A turn as it is embedded, and as memories are compared with it."""
     return f"{speaker}: {text}"
-
-
-@dataclass(slots=True)
-class _Ranks:
-    """Where each leg found something, counted from 1."""
-
-    vector: int | None = None
-    keyword: int | None = None
-
-    @property
-    def score(self) -> float:
-        return sum(1.0 / (RRF_K + rank) for rank in (self.vector, self.keyword) if rank is not None)
-
-
-_Key = tuple[Kind, int]
-_Found = dict[_Key, _Ranks]
 
 
 class Retriever:
@@ -64,39 +67,116 @@ class Retriever:
         self._lock = threading.Lock()
 
     def similar(self, message_text: str, speaker: str, k: int) -> list[Memory]:
-        """Return up to ``k`` memories most like what ``speaker`` said, best first."""
-        found = self._found(spoken(speaker, message_text), ("memory",), k)
-        best = _best_first({key: ranks.score for key, ranks in found.items()})
-        memories = self._store.fetch_memories([item for _, item in best])
-        return [memories[item] for _, item in best if item in memories][:k]
+        """Return up to ``k`` memories most like what ``speaker`` said, best first, by reciprocal rank fusion."""
+        if k < 1:
+            return []
+        text, depth = spoken(speaker, message_text), max(2 * k, MIN_SIMILAR)
+        vector = self._vector(text)
+        found = [] if vector is None else self._indexes["memory"].search(vector, depth)
+        near = [item for item, cosine in found if cosine > MIN_COSINE]
+        said = self._store.keyword_search("memory", keywords(text), depth)
+        scores: dict[int, float] = {}
+        for leg in (near, said):
+            for rank, item in enumerate(leg, start=1):
+                scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + rank)
+        best = sorted(scores, key=lambda item: (-scores[item], item))
+        memories = self._store.fetch_memories(best)
+        return [memories[item] for item in best if item in memories][:k]
 
-    def candidates(self, question: str, k: int) -> list[Candidate]:
+    def candidates(self, text: str, k: int, span: Span | None = None, legs: Legs = "both") -> list[Candidate]:
         """Return up to ``k`` memories, and turns that no memory covers, best first; empty where nothing is near.
 
-        A score is the reciprocal rank fusion of both legs, raised where the question names the speaker or, for a
-        turn, where its neighbours were found too. Ranks count within a leg: by vector memories and turns together, by
-        keyword each for itself, since BM25 scores of two indexes do not compare.
+        A turn that a memory was written from counts for that memory, and brings it where only the turn was found.
+
+        :param span: look only at what was said by this speaker, in this time
+        :param legs: ``words``: by BM25 of each text alone; ``vectors``: by its cosine alone
         """
-        question = _with_the_asker(question)
-        found = self._found(question, ("memory", "turn"), k)
-        memories = self._store.fetch_memories([item for kind, item in found if kind == "memory"])
-        turn_ids = {item for kind, item in found if kind == "turn"}
+        if k < 1:
+            return []
+        question = understood(text, self._store.speakers())
+        vector = None if legs == "words" else self._vector(question.text)
+        if legs == "both":
+            found = self._found(question, vector, k, span)
+        else:
+            found = self._plain(question, vector, max(DEPTH, 2 * k), span)
+        return self._shown(found, k)
+
+    def _found(self, question: Question, vector: Vector | None, k: int, span: Span | None) -> list[Found]:
+        """What either leg found, or found close by."""
+        depth, chosen = max(DEPTH, 2 * k), max(CHOSEN, 4 * k)
+        said = {kind: [self._store.holding(kind, word, COMMON, span) for word in question.words] for kind in KINDS}
+        highest = {kind: self._store.highest(kind) for kind in KINDS}
+        counts = [sum(_about(said[kind][row], highest[kind]) for kind in KINDS) for row in range(len(question.words))]
+        weights = rarity(counts, sum(highest.values()))
+        weights *= [NAME_WORD if word in question.names else 1.0 for word in question.words]
+
+        turn_ids = np.union1d(most_wanted(said["turn"], weights, POOL), self._near("turn", vector, depth, span))
+        pool = laid_out(turn_ids, len(WORD_REACH) - 1)
+        reach = reached(_held(said["turn"], pool), WORD_REACH)
+        cosines = self._cosines("turn", vector, pool, turn_ids)
+        turns = Hits(
+            "turn", pool, weights @ reach, spread(np.nan_to_num(cosines), VECTOR_REACH), cosines, reach == WORD_REACH[0]
+        )
+        best = turns.best_places(chosen)
+        turns, reach = turns.chosen(best), reach[:, best]
+        ids = turns.ids.tolist()
+        memories = self._memories(said["memory"], weights, vector, depth, span, turns, reach).best(chosen)
+        traits: dict[Kind, dict[int, Trait]] = {
+            "turn": self._store.traits("turn", list(self._store.uncovered_messages(ids))),
+            "memory": self._store.traits("memory", memories.ids.tolist()),
+        }
+        return ranked(question, [turns, memories], traits, span, k + SPARE)
+
+    def _memories(
+        self,
+        said: Sequence[Ids],
+        weights: Scores,
+        vector: Vector | None,
+        depth: int,
+        span: Span | None,
+        turns: Hits,
+        reach: Scores,
+    ) -> Hits:
+        """Memories by what they say, and by the turns they were written from."""
+        pairs = np.array(self._store.written_from(turns.ids.tolist()), dtype=np.int64).reshape(-1, 2)
+        near = self._near("memory", vector, depth, span)
+        ids = np.unique(np.concatenate([most_wanted(said, weights, POOL), near, pairs[:, 1]]))
+        held = _held(said, ids)
+        counts, cosines = held.astype(np.float64), self._cosines("memory", vector, ids, ids)
+        vectors = np.nan_to_num(cosines)
+        order = np.argsort(turns.ids)
+        for turn, memory in zip(
+            order[np.searchsorted(turns.ids[order], pairs[:, 0])], np.searchsorted(ids, pairs[:, 1]), strict=True
+        ):
+            counts[:, memory] = np.maximum(counts[:, memory], reach[:, turn])
+            vectors[memory] = max(vectors[memory], turns.vectors[turn])
+            held[:, memory] |= turns.held[:, turn]
+        return Hits("memory", ids, weights @ counts, vectors, cosines, held)
+
+    def _plain(self, question: Question, vector: Vector | None, depth: int, span: Span | None) -> list[Found]:
+        """What one leg finds in the texts alone, without neighbours or factors: by vector, or else by word."""
+        hits, traits = [], dict[Kind, dict[int, Trait]]()
+        for kind in KINDS:
+            if vector is None:
+                # In order of BM25, whose scores in two indexes do not compare.
+                ids = np.array(self._store.keyword_search(kind, question.words, depth), dtype=np.int64)
+                words, cosines = 1.0 / np.arange(1, len(ids) + 1), np.full(len(ids), np.nan)
+            else:
+                ids = self._near(kind, vector, depth, span)
+                words, cosines = np.zeros(len(ids)), self._cosines(kind, vector, ids, ids)
+            held = np.zeros((len(question.words), len(ids)), np.bool_)
+            hits.append(Hits(kind, ids, words, np.nan_to_num(cosines), cosines, held))
+            kept = ids.tolist() if kind == "memory" else list(self._store.uncovered_messages(ids.tolist()))
+            traits[kind] = self._store.traits(kind, kept)
+        return ranked(Question(question.text, question.words, frozenset(), ()), hits, traits, span, depth, floor=0.0)
+
+    def _shown(self, found: list[Found], k: int) -> list[Candidate]:
+        # A few more than k, for those that are deleted or purged meanwhile.
+        found = found[: k + SPARE]
+        memories = self._store.fetch_memories([each.id for each in found if each.kind == "memory"])
+        turn_ids = {each.id for each in found if each.kind == "turn"}
         turn_ids |= {memory.message_id for memory in memories.values() if memory.message_id is not None}
-        turns = self._store.fetch_messages(sorted(turn_ids))
-        speakers: dict[_Key, str] = {("turn", item): turn.speaker for item, turn in turns.items()}
-        for item, memory in memories.items():
-            if memory.message_id in turns:
-                speakers["memory", item] = turns[memory.message_id].speaker
-        scores = _scored(found, speakers, question)
-        candidates = []
-        for kind, item in _best_first(scores):
-            ranks, score = found[kind, item], scores[kind, item]
-            # One that is gone was deleted or purged since it was found.
-            if kind == "memory" and item in memories:
-                candidates.append(_of_memory(memories[item], turns, ranks, score))
-            elif kind == "turn" and item in turns:
-                candidates.append(_of_turn(turns[item], ranks, score))
-        return candidates[:k]
+        return shown(found, k, memories, self._store.fetch_messages(sorted(turn_ids)))
 
     def rebuild(self) -> None:
         """Build both indexes anew and save them: afterwards no trace of an erased vector is left in them.
@@ -136,104 +216,46 @@ class Retriever:
                 index.catch_up(position, touched, vectors)
         return index
 
-    def _found(self, text: str, kinds: Sequence[Kind], k: int) -> _Found:
-        """What either leg finds, and where."""
-        if k < 1:
-            return {}
-        depth = max(2 * k, MIN_DEPTH)
-        near, said = self._by_vector(text, kinds, depth), self._by_keyword(text, kinds, depth)
-        uncovered = self._uncovered([*near, *(item for leg in said for item in leg)])
-        found: _Found = {}
-        for rank, key in enumerate(_kept(near, uncovered, depth), start=1):
-            found.setdefault(key, _Ranks()).vector = rank
-        for leg in said:
-            for rank, key in enumerate(_kept(leg, uncovered, depth), start=1):
-                found.setdefault(key, _Ranks()).keyword = rank
-        return found
+    def _vector(self, text: str) -> Vector | None:
+        """The vector of ``text``; None where there is nothing to compare it with."""
+        if not any(len(self._catch_up(kind)) for kind in KINDS):
+            return None
+        vector: Vector = self._embedder.embed([text])[0]
+        return vector
 
-    def _by_vector(self, text: str, kinds: Sequence[Kind], depth: int) -> list[_Key]:
-        indexes = {kind: self._catch_up(kind) for kind in kinds}
-        if not any(map(len, indexes.values())):
-            return []
-        vector = self._embedder.embed([text])[0]
-        hits = [
-            (-cosine, kind, item)
-            for kind, index in indexes.items()
-            for item, cosine in index.search(vector, _depth_of(kind, depth))
-            if cosine > MIN_COSINE
-        ]
-        return [(kind, item) for _, kind, item in sorted(hits)]
+    def _near(self, kind: Kind, vector: Vector | None, depth: int, span: Span | None) -> Ids:
+        """The nearest that are near enough, ascending."""
+        if vector is None:
+            return np.zeros(0, np.int64)
+        allowed = None if span is None else self._store.within(kind, span)
+        found = self._catch_up(kind).search(vector, depth, allowed)
+        return np.array(sorted(item for item, cosine in found if cosine > MIN_COSINE), dtype=np.int64)
 
-    def _by_keyword(self, text: str, kinds: Sequence[Kind], depth: int) -> list[list[_Key]]:
-        wanted = keywords(text)
-        legs: list[list[_Key]] = []
-        for kind in kinds if wanted else ():
-            legs.append([(kind, item) for item in self._store.keyword_search(kind, wanted, _depth_of(kind, depth))])
-        return legs
-
-    def _uncovered(self, keys: Iterable[_Key]) -> set[int]:
-        turns = {item for kind, item in keys if kind == "turn"}
-        return self._store.uncovered_messages(turns) if turns else set()
+    def _cosines(self, kind: Kind, vector: Vector | None, pool: Ids, wanted: Ids) -> Scores:
+        """The cosine of each of ``pool``, of the ``wanted`` at least; NaN where it has no vector or is not near."""
+        if vector is None:
+            return np.full(len(pool), np.nan)
+        cosines = self._indexes[kind].cosines(vector, pool)
+        if cosines is None:  # a graph hands its vectors out slowly: the store is quicker
+            cosines = np.full(len(pool), np.nan)
+            found, matrix = self._store.vectors(kind, wanted.tolist())
+            cosines[places(pool, found)[0]] = matrix @ vector
+        return np.where(cosines > MIN_COSINE, cosines, np.nan)
 
 
-def _with_the_asker(question: str) -> str:
-    """Who asks about "me" is the app's own user, whom memories name so."""
-    return f"{question} {DEFAULT_SPEAKER}" if FIRST_PERSON.intersection(words(question)) else question
+def _about(ids: Ids, highest: int) -> float:
+    """About how many units hold a word, of which only the newest were looked up."""
+    return len(ids) if len(ids) < COMMON else len(ids) * highest / (highest - int(ids[0]) + 1)
 
 
-def _depth_of(kind: Kind, depth: int) -> int:
-    return depth * TURN_DEPTH_FACTOR if kind == "turn" else depth
+def _held(said: Sequence[Ids], pool: Ids) -> npt.NDArray[np.bool_]:
+    """Which word stands in which unit of ``pool``, shape ``(words, len(pool))``."""
+    held = np.zeros((len(said), len(pool)), np.bool_)
+    for row, ids in zip(held, said, strict=True):
+        found, there = places(pool, ids)
+        row[found[there]] = True
+    return held
 
 
-def _kept(leg: Iterable[_Key], uncovered: set[int], depth: int) -> list[_Key]:
-    return [(kind, item) for kind, item in leg if kind == "memory" or item in uncovered][:depth]
-
-
-def _best_first(scores: Mapping[_Key, float]) -> list[_Key]:
-    """Ties go by kind and id, so that the same question gives the same order."""
-    return sorted(scores, key=lambda key: (-scores[key], key))
-
-
-def _scored(found: _Found, speakers: Mapping[_Key, str], question: str) -> dict[_Key, float]:
-    named = {name.removesuffix("'s") for name in words(question)}
-    scores = {key: ranks.score for key, ranks in found.items()}
-    raised = dict(scores)
-    for kind, item in found:
-        if kind == "turn":
-            raised[kind, item] += NEIGHBOUR_SHARE * sum(scores.get((kind, item + step), 0.0) for step in (-1, 1))
-        if named.intersection(words(speakers.get((kind, item), ""))):
-            raised[kind, item] *= NAMED_SPEAKER
-    return raised
-
-
-def _no_vectors(dimension: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def _no_vectors(dimension: int) -> tuple[Ids, Vector]:
     return np.zeros(0, dtype=np.int64), np.zeros((0, dimension), dtype=np.float32)
-
-
-def _of_memory(memory: Memory, turns: Mapping[int, Message], ranks: _Ranks, score: float) -> Candidate:
-    turn = None if memory.message_id is None else turns.get(memory.message_id)
-    return Candidate(
-        kind="memory",
-        id=memory.id,
-        text=memory.text,
-        at=memory.at,
-        speaker=None if turn is None else turn.speaker,
-        turn=turn,
-        score=score,
-        vector_rank=ranks.vector,
-        keyword_rank=ranks.keyword,
-    )
-
-
-def _of_turn(turn: Message, ranks: _Ranks, score: float) -> Candidate:
-    return Candidate(
-        kind="turn",
-        id=turn.id,
-        text=turn.text,
-        at=turn.at,
-        speaker=turn.speaker,
-        turn=turn,
-        score=score,
-        vector_rank=ranks.vector,
-        keyword_rank=ranks.keyword,
-    )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from memr1_lite import index_file
 from memr1_lite.errors import StoreError, VectorIndexError
@@ -90,7 +91,10 @@ class _Graph:
             self._live.remove(item)
             self.removed.add(item)
 
-    def search(self, vector: Matrix, k: int) -> list[tuple[int, float]]:
+    def search(self, vector: Matrix, k: int, allowed: Ids | None = None) -> list[tuple[int, float]]:
+        if allowed is not None:  # a filter inside hnswlib finds fewer than k where it is narrow
+            ids, matrix = self.items_of(allowed)
+            return best(ids, matrix @ vector, k)
         everything = self._graph.get_current_count()
         for breadth in (max(EF_SEARCH, 2 * k), max(10 * EF_SEARCH, 20 * k)):
             self._graph.set_ef(min(breadth, max(everything, k)))
@@ -102,9 +106,18 @@ class _Graph:
         ids, matrix = self.items()
         return best(ids, matrix @ vector, k)
 
+    def items_of(self, ids: Ids) -> tuple[Ids, Matrix]:
+        kept = np.array([item for item in ids.tolist() if item in self._live], dtype=np.int64)
+        return kept, self._vectors_of(kept)
+
     def items(self) -> tuple[Ids, Matrix]:
         ids = np.array(sorted(self._live), dtype=np.int64)
-        return ids, np.asarray(self._graph.get_items(ids), dtype=np.float32).reshape(len(ids), -1)
+        return ids, self._vectors_of(ids)
+
+    def _vectors_of(self, ids: Ids) -> Matrix:
+        if not len(ids):
+            return np.zeros((0, self._graph.dim), dtype=np.float32)
+        return np.asarray(self._graph.get_items(ids, return_type="numpy"), dtype=np.float32)
 
     def write(self, path: Path) -> None:
         self._graph.save_index(str(path))
@@ -182,15 +195,32 @@ class VectorIndex:
             self._unsaved, self._position = max(1, len(ids)), position
             self._save_much()
 
-    def search(self, vector: Matrix, k: int) -> list[tuple[int, float]]:
+    def search(self, vector: Matrix, k: int, allowed: Ids | None = None) -> list[tuple[int, float]]:
         """Return up to ``k`` pairs of id and cosine, best first, ties by id.
+
+        :param allowed: look only among these ids, and exactly, however few they are; unknown ones are no matter
+        :raises VectorIndexError: ``vector`` has another dimension or is not finite
+        """
+        query = self._query(vector)
+        with self._lock:
+            k = min(k, len(self))  # hnswlib raises when asked for more than it has
+            return self._vectors.search(query, k, allowed) if k > 0 else []
+
+    def cosines(self, vector: Matrix, ids: Ids) -> npt.NDArray[np.float64] | None:
+        """Return the cosine of each of ``ids`` with ``vector``, NaN where there is none; None above
+        ``exact_below``, where the vectors themselves are not at hand.
 
         :raises VectorIndexError: ``vector`` has another dimension or is not finite
         """
-        query = self._checked(np.zeros(1, dtype=np.int64), np.asarray(vector, dtype=np.float32)[None])[1][0]
+        query = self._query(vector)
         with self._lock:
-            k = min(k, len(self))  # hnswlib raises when asked for more than it has
-            return self._vectors.search(query, k) if k > 0 else []
+            if isinstance(self._vectors, _Graph):
+                return None
+            return self._vectors.cosines(query, ids)
+
+    def _query(self, vector: Matrix) -> Matrix:
+        checked: Matrix = self._checked(np.zeros(1, dtype=np.int64), np.asarray(vector, dtype=np.float32)[None])[1][0]
+        return checked
 
     def save(self) -> None:
         """Write the graph, then the header that vouches for it. Few vectors leave no file, and remove an old one.

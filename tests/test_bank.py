@@ -322,7 +322,7 @@ def test_nothing_is_locked_while_a_model_thinks(opened):
     thread.start()
     assert thinking.wait(10)
     assert bank.record("It rains in Lyon.").state == "pending"
-    assert [found.text for found in bank.search("rains")] == ["It rains in Lyon."]
+    assert bank.search("rains")[0].text == "It rains in Lyon."
     go_on.set()
     thread.join()
     assert len(bank.list()) == 1

@@ -86,6 +86,9 @@ def test_lists_show_ids_and_texts(run, path):
     run("remember", path, "I adopted a dog named Buddy.", "--at", "2023-05-07", decisions=[BUDDY])
     assert run("list", path).stdout == "[1] Andrew has a dog named Buddy.  (7 May 2023)\n"
     assert run("search", path, "dog").stdout == "[1] Andrew has a dog named Buddy.  (7 May 2023)\n"
+    assert run("search", path, "dog", "--until", "2023-05-07").stdout == ""
+    why = json.loads(run("search", path, "dog", "--json").stdout)
+    assert (why["words"], why["keyword_rank"], why["vector_rank"], why["word_score"]) == (["dog"], 1, 1, 1.0)
     assert "memories     1\n" in run("stats", path).stdout
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import VectorIndexError
-from memr1_lite.records import Add, Delete, Noop, Update
-from memr1_lite.retriever import MIN_COSINE, NAMED_SPEAKER, RRF_K, Retriever, spoken
+from memr1_lite.hits import NAMED_SPEAKER, VECTOR_SHARE
+from memr1_lite.records import Add, Delete, Noop, Span, Update
+from memr1_lite.retriever import MIN_COSINE, Retriever, spoken
 from memr1_lite.store import Store
 from memr1_lite.testing import HashEmbedder
 from memr1_lite.vector_index import VectorIndex
@@ -82,7 +83,7 @@ def test_a_memory_comes_with_the_turn_it_was_written_from(bank):
     assert candidate.turn == bank.store.message(1)
     assert candidate.speaker == "Andrew"
     assert (candidate.vector_rank, candidate.keyword_rank) == (1, 1)
-    assert candidate.score == pytest.approx(NAMED_SPEAKER * 2 / (RRF_K + 1))
+    assert candidate.score == pytest.approx(NAMED_SPEAKER * (1 + VECTOR_SHARE))
 
 
 def test_a_turn_that_no_memory_covers_is_found_itself(bank):
@@ -154,7 +155,8 @@ def test_what_shares_nothing_with_the_question_is_not_found():
         question = next(
             word
             for word in ("quartz", "piano", "zeppelin", "walrus")
-            if bank.embedder.embed([word])[0] @ bank.embedder.embed(["Andrew has a dog."])[0] <= MIN_COSINE
+            if max(bank.embedder.embed(["Andrew has a dog.", "Andrew: ..."]) @ bank.embedder.embed([word])[0])
+            <= MIN_COSINE
         )
         assert bank.found(question) == []
 
@@ -168,9 +170,10 @@ def test_the_speaker_whom_the_question_names_goes_first(bank):
         for name in ("Andrew", "Audrey")
     }
     assert by_name == {"Andrew": second.id, "Audrey": first.id}
-    found = {c.id: c for c in bank.retriever.candidates("How was Andrew's concert?", 10)}[second.id]
-    plain = 1 / (RRF_K + found.vector_rank) + 1 / (RRF_K + found.keyword_rank)
-    assert found.score >= NAMED_SPEAKER * plain - 1e-12
+    found = {c.id: c for c in bank.retriever.candidates("How was Andrew's concert?", 10)}
+    assert [found[item].speaker_named for item in (first.id, second.id)] == [False, True]
+    plain = found[second.id].word_score + VECTOR_SHARE * found[second.id].vector_score
+    assert found[second.id].score == pytest.approx(NAMED_SPEAKER * plain)
 
 
 def test_a_turn_beside_another_that_was_found_is_raised(bank):
@@ -294,3 +297,95 @@ def test_a_question_about_me_finds_what_the_user_said(bank):
     bank.add("User dislikes green tea.", "No tea for me.", speaker="user")
     bank.add("Audrey lives in Oslo.", "I live in Oslo.", speaker="Audrey")
     assert bank.found("What do I not touch?")[0] == ("memory", "User dislikes green tea.")
+
+
+def test_the_answer_in_the_next_turn_is_found_and_says_why(bank):
+    bank.say("What instrument does your sister play?", speaker="Andrew")
+    bank.say("The cello, for ten years now.", speaker="Audrey")
+    for number in range(10):
+        bank.say(f"Something else entirely, number{number}.", speaker="Bob")
+    found = bank.retriever.candidates("Which instrument does the sister play?", 10)
+    assert [candidate.id for candidate in found][:2] == [1, 2]
+    assert found[0].words == ("instrument", "sister", "play")
+    assert found[1].words == ()
+    assert 0 < found[1].word_score < found[0].word_score == 1.0
+    assert (found[0].keyword_rank, found[1].keyword_rank) == (1, 2)
+    assert found[0].cosine == pytest.approx(
+        float(
+            bank.embedder.embed([spoken("Andrew", found[0].text)])[0]
+            @ bank.embedder.embed(["Which instrument does the sister play?"])[0]
+        ),
+        abs=1e-5,
+    )
+
+
+def test_a_turn_brings_the_memory_written_from_it(bank):
+    memory = bank.add("Andrew owns a pet.", "My hamster Gizmo ran away!")
+    for number in range(5):
+        bank.add(f"Andrew saw bird{number}.", f"Look, bird{number}!")
+    found = bank.retriever.candidates("Where is Gizmo?", 10)
+    assert (found[0].kind, found[0].id, found[0].words) == ("memory", memory.id, ("gizmo",))
+    assert found[0].turn.text == "My hamster Gizmo ran away!"
+
+
+def test_a_memory_rewritten_since_is_found_by_every_turn_it_was_written_from(bank):
+    memory = bank.add("Andrew owns a pet.", "My hamster Gizmo ran away!")
+    bank.say("A cat came instead.", Update(op="UPDATE", memory_id=memory.id, version=1, text="Andrew owns two."))
+    for asked in ("Gizmo", "cat"):
+        assert bank.found(asked)[0] == ("memory", "Andrew owns two.")
+
+
+def test_what_was_said_on_the_day_asked_about_goes_first(bank):
+    for month in (3, 5, 7):
+        bank.say("We went hiking.", speaker="Audrey", at=datetime(2023, month, 9, 14, 30))
+        for number in range(12):
+            bank.say(f"Filler{number}.", speaker="Audrey", at=datetime(2023, month, 9))
+    for asked in ("Who went hiking in May 2023?", "Who went hiking on 9 May?", "Who was hiking on 2023-05-09?"):
+        best = bank.retriever.candidates(asked, 10)[0]
+        assert (best.at.month, best.day_named, best.text) == (5, True, "We went hiking.")
+    assert not any(candidate.day_named for candidate in bank.retriever.candidates("Who may have gone hiking?", 10))
+
+
+@both
+def test_a_search_within_a_span_looks_nowhere_else(exact_below):
+    with Bank(exact_below=exact_below) as bank:
+        for number in range(60):
+            bank.say(f"The dog barked, time{number}.", speaker="Bob", at=datetime(2023, 1, 1))
+            bank.add(f"Bob has dog{number}.", f"Dog{number} is mine.", speaker="Bob", at=datetime(2023, 1, 1))
+        mine = bank.say("A dog!", speaker="Andrew", at=datetime(2023, 5, 1))
+        memory = bank.add("Andrew wants a dog.", "I want a dog.", speaker="Andrew", at=datetime(2023, 6, 1))
+        undated = bank.say("Dog.", speaker="Eve")
+
+        def within(**span):
+            found = bank.retriever.candidates("Who has a dog that barked?", 5, Span(**span))
+            return sorted((candidate.kind, candidate.id) for candidate in found)
+
+        assert within(speaker="Andrew") == [("memory", memory.id), ("turn", mine.id)]
+        assert within(speaker="Andrew", until=datetime(2023, 6, 1)) == [("turn", mine.id)]
+        assert within(since=datetime(2023, 5, 2)) == [("memory", memory.id)]
+        assert within(since=datetime(2023, 5, 1), until=datetime(2023, 5, 2)) == [("turn", mine.id)]
+        assert within(speaker="Eve") == [("turn", undated.id)]
+        assert within(speaker="Nobody") == []
+        assert len(within(until=datetime(2023, 2, 1))) == 5
+
+
+def test_one_leg_alone_is_a_plain_search(bank):
+    bank.say("The cello is loud.")
+    bank.say("Yes it is.")
+    words = bank.retriever.candidates("cellos", 10, legs="words")
+    assert [(c.id, c.keyword_rank, c.vector_rank) for c in words] == [(1, 1, None)]
+    vectors = bank.retriever.candidates("cellos", 10, legs="vectors")
+    assert [(c.id, c.keyword_rank, c.vector_rank) for c in vectors] == [(1, None, 1)]
+
+
+@both
+def test_many_deleted_and_rewritten_memories_do_not_hide_the_rest(exact_below):
+    with Bank(exact_below=exact_below) as bank:
+        memories = [bank.add(f"Andrew saw bird{number} in town.") for number in range(120)]
+        for memory in memories[:100]:
+            bank.store.forget(memory.id)
+        for memory in memories[100:110]:
+            bank.say("...", Update(op="UPDATE", memory_id=memory.id, version=1, text=f"Audrey met cat{memory.id}."))
+        found = [candidate.id for candidate in bank.retriever.candidates("birds in town that Andrew saw", 60)]
+        assert set(found) == {memory.id for memory in memories[100:]}
+        assert set(found[:10]) == {memory.id for memory in memories[110:]}

@@ -546,3 +546,27 @@ def test_the_exact_vectors_forget_what_they_held():
 def test_importing_the_module_does_not_load_hnswlib():
     program = "import sys, memr1_lite.vector_index; sys.exit('hnswlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@both
+@pytest.mark.parametrize("count", [3, 40, 400])
+def test_only_what_is_allowed_is_found_and_exactly(exact_below, count):
+    vectors = unit_rows(400)
+    index = filled(400, exact_below)
+    index.catch_up(500, [5, 6], NOTHING)
+    allowed = np.sort(np.random.default_rng(count).choice(np.arange(1, 401), count, replace=False))
+    query = unit_rows(1, seed=9)[0]
+    live = [item for item in allowed.tolist() if item not in (5, 6)]
+    expected = sorted(live, key=lambda item: -float(vectors[item - 1] @ query))[:10]
+    unknown = np.append(allowed, 9_999)
+    assert [item for item, _ in index.search(query, 10, unknown)] == expected
+
+
+def test_cosines_are_exact_and_missing_where_there_is_no_vector():
+    vectors, query = unit_rows(50), unit_rows(1, seed=9)[0]
+    index = filled(50, EXACT)
+    index.catch_up(51, [7], NOTHING)
+    for ids in ([3, 7, 9, 99], [*range(1, 51)]):  # a few are picked, many are multiplied all at once
+        expected = [np.nan if item in (7, 99) else float(vectors[item - 1] @ query) for item in ids]
+        assert index.cosines(query, np.array(ids)) == pytest.approx(np.array(expected), abs=1e-5, nan_ok=True)
+    assert filled(50, GRAPH).cosines(query, np.array([1])) is None

@@ -12,17 +12,30 @@ from memr1_lite.lines import candidate_line, change_lines, dated, difference_lin
 @path_argument
 @click.argument("query")
 @click.option("-k", type=int, default=10, show_default=True, help="Show at most this many.")
+@click.option("--speaker", help="Only what this speaker said, and memories last written from it.")
+@click.option("--since", help="Only what was said at or after this, such as 2023-06-16.")
+@click.option("--until", help="Only what was said before this.")
 @click.option("--as-of", type=moment, help="Search the bank as it stood then, or right after this change.")
 @json_option
-def search(path: str, query: str, k: int, as_of: str | int | None, as_json: bool) -> None:
-    """List the memories and turns most like QUERY, best first; needs no model.
+def search(
+    path: str,
+    query: str,
+    k: int,
+    speaker: str | None,
+    since: str | None,
+    until: str | None,
+    as_of: str | int | None,
+    as_json: bool,
+) -> None:
+    """List the memories and turns most like QUERY, best first; needs no model. With --json each says why it was found.
 
     \b
     Example:
         memr1 search andrew.db "dogs" -k 5
     """
     with existing(path) as bank:
-        show(bank.search(text_of(query), k, as_of=as_of), as_json, lambda found: [candidate_line(found)])
+        found = bank.search(text_of(query), k, speaker=speaker, since=since, until=until, as_of=as_of)
+    show(found, as_json, lambda each: [candidate_line(each)])
 
 
 @click.command(name="list")

@@ -10,6 +10,7 @@ from memr1_lite.records import Record
 from memr1_lite.store.connection import BUSY_SECONDS, connect
 from memr1_lite.store.copies import export_header, new_file
 from memr1_lite.store.erasure import Erasure
+from memr1_lite.store.finding import Finding
 from memr1_lite.store.messages import Messages
 from memr1_lite.store.stamps import Stamps
 from memr1_lite.store.vectors import Kind
@@ -28,7 +29,7 @@ class Stats(Record):
     bytes: int
 
 
-class Store(Messages, Erasure):
+class Store(Messages, Erasure, Finding):
     """A memory bank's file. Safe to use from several threads, and from several processes at once."""
 
     @classmethod

@@ -1,0 +1,190 @@
+"""What a search found, unit by unit, with the scores and reasons of each, before anything is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import isnan
+
+import numpy as np
+import numpy.typing as npt
+
+from memr1_lite.question import Question
+from memr1_lite.records import Candidate, Memory, Message, Span
+from memr1_lite.scoring import Ids, Scores
+from memr1_lite.store import Kind
+
+Trait = tuple[str | None, str | None]
+"""Who said it, and when, in ISO 8601."""
+
+VECTOR_SHARE = 0.7
+"""The best cosine counts so much of what the best words count."""
+NAMED_SPEAKER = 1.5
+"""Factor for what a speaker said whom the question names: in their own turns people do not say their names."""
+NAMED_DAY = 1.5
+"""Factor for what was said on a day that the question names. For these three see :mod:`memr1_lite.scoring`."""
+
+FLOOR = 0.15
+"""What scores less than this share of the best is left out: it would be found by a common word a few turns away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Units of one kind, one entry of every array per unit; ``held``, ``(words, n)``, says which words stand in it.
+
+    ``words`` and ``vectors`` are the scores of the two legs, ``cosines`` the unit's own, NaN where it has none.
+    """
+
+    kind: Kind
+    ids: Ids
+    words: Scores
+    vectors: Scores
+    cosines: Scores
+    held: npt.NDArray[np.bool_]
+
+    def chosen(self, which: npt.NDArray[np.intp]) -> Hits:
+        """Only these entries."""
+        return Hits(
+            self.kind,
+            self.ids[which],
+            self.words[which],
+            self.vectors[which],
+            self.cosines[which],
+            self.held[:, which],
+        )
+
+    def best_places(self, limit: int) -> npt.NDArray[np.intp]:
+        """Where the ``limit`` best lie of those that either leg found."""
+        scores = shares(self.words) + VECTOR_SHARE * shares(self.vectors)
+        order = np.lexsort((self.ids, -scores))[:limit]
+        return order[scores[order] > 0.0]
+
+    def best(self, limit: int) -> Hits:
+        """The ``limit`` best of those that either leg found."""
+        return self.chosen(self.best_places(limit))
+
+
+def shares(scores: Scores) -> Scores:
+    """Scores as shares of the greatest."""
+    most = float(scores.max(initial=0.0))
+    return scores / most if most > 0.0 else scores
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One unit, and why: the fields of :class:`~memr1_lite.records.Candidate`."""
+
+    kind: Kind
+    id: int
+    score: float
+    vector_rank: int | None
+    keyword_rank: int | None
+    vector_score: float
+    word_score: float
+    cosine: float | None
+    words: tuple[str, ...]
+    speaker_named: bool
+    day_named: bool
+
+
+def ranked(
+    question: Question,
+    hits: Sequence[Hits],
+    traits: Mapping[Kind, Mapping[int, Trait]],
+    span: Span | None,
+    limit: int,
+    floor: float = FLOOR,
+) -> list[Found]:
+    """The ``limit`` best of what was found, exists and is within ``span``; ties go by kind and id.
+
+    :param floor: what scores less than this share of the best is left out
+    """
+    there = [
+        np.array([_lets_through(span, traits[each.kind].get(item)) for item in each.ids.tolist()]) for each in hits
+    ]
+    hits = [each.chosen(np.flatnonzero(kept)) for each, kept in zip(hits, there, strict=True)]
+    # Rounded, because sums of the same numbers differ in the last bits, and ties must be ties.
+    words = np.round(shares(np.concatenate([each.words for each in hits])), 9)
+    vectors = np.round(shares(np.concatenate([each.vectors for each in hits])), 9)
+    named = np.concatenate([_speaker_named(question, each, traits[each.kind]) for each in hits])
+    day = np.concatenate([_day_named(question, each, traits[each.kind]) for each in hits])
+    raised = np.where(named, NAMED_SPEAKER, 1.0) * np.where(day, NAMED_DAY, 1.0)
+    scores = np.round((words + VECTOR_SHARE * vectors) * raised, 9)
+    units = [(each.kind, place) for each in hits for place in range(len(each.ids))]
+    kinds = np.array([kind for kind, _ in units])
+    ids = np.concatenate([each.ids for each in hits])
+    order = np.lexsort((ids, kinds, -scores))
+    order = order[scores[order] >= floor * scores.max(initial=0.0)][:limit]
+    by_words, by_vectors = _ranks(words), _ranks(vectors)
+    of_kind = {each.kind: each for each in hits}
+    found = []
+    for number in order.tolist():
+        kind, place = units[number]
+        cosine = float(of_kind[kind].cosines[place])
+        held = of_kind[kind].held[:, place]
+        found.append(
+            Found(
+                kind=kind,
+                id=int(ids[number]),
+                score=float(scores[number]),
+                vector_rank=int(by_vectors[number]) if vectors[number] > 0.0 else None,
+                keyword_rank=int(by_words[number]) if words[number] > 0.0 else None,
+                vector_score=float(vectors[number]),
+                word_score=float(words[number]),
+                cosine=None if isnan(cosine) else cosine,
+                words=tuple(word for word, stands in zip(question.words, held, strict=True) if stands),
+                speaker_named=bool(named[number]),
+                day_named=bool(day[number]),
+            )
+        )
+    return found
+
+
+def shown(
+    found: Sequence[Found], k: int, memories: Mapping[int, Memory], turns: Mapping[int, Message]
+) -> list[Candidate]:
+    """The first ``k`` that are still there, as records."""
+    candidates: list[Candidate] = []
+    for each in found:
+        unit = memories.get(each.id) if each.kind == "memory" else turns.get(each.id)
+        if unit is None:  # deleted or purged since it was found
+            continue
+        turn = unit if isinstance(unit, Message) else turns.get(unit.message_id or 0)
+        speaker = None if turn is None else turn.speaker
+        why = {field.name: getattr(each, field.name) for field in fields(each)}
+        candidates.append(Candidate(**why, text=unit.text, at=unit.at, speaker=speaker, turn=turn))
+    return candidates[:k]
+
+
+def _ranks(scores: Scores) -> npt.NDArray[np.intp]:
+    """The rank of each, from 1; equals go by place."""
+    ranks = np.empty(len(scores), np.intp)
+    ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return ranks
+
+
+def _speaker_named(question: Question, hits: Hits, traits: Mapping[int, Trait]) -> npt.NDArray[np.bool_]:
+    speakers = [traits[item][0] for item in hits.ids.tolist()]
+    known = {speaker: question.names_speaker(speaker) for speaker in set(speakers)}
+    named = np.array([known[speaker] for speaker in speakers], dtype=np.bool_)
+    if hits.kind == "memory":  # what is remembered of somebody names him; in what he says himself, others are named
+        rows = [row for row, word in enumerate(question.words) if word in question.names]
+        named = named | hits.held[rows].any(axis=0)
+    return named
+
+
+def _day_named(question: Question, hits: Hits, traits: Mapping[int, Trait]) -> npt.NDArray[np.bool_]:
+    if not question.days:
+        return np.zeros(len(hits.ids), np.bool_)
+    return np.array([question.names_day(traits[item][1]) for item in hits.ids.tolist()], dtype=np.bool_)
+
+
+def _lets_through(span: Span | None, trait: Trait | None) -> bool:
+    if trait is None or span is None:
+        return trait is not None
+    speaker, at = trait
+    return (
+        span.speaker in (None, speaker)
+        and (span.since is None or (at is not None and at >= span.since.isoformat()))
+        and (span.until is None or (at is not None and at < span.until.isoformat()))
+    )

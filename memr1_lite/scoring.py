@@ -1,0 +1,90 @@
+"""How near turns are to a question, by words and by vectors, each also through the turns close by.
+
+People answer in the turn after the one that holds the question's words, and name in one turn what they tell in the
+next. So a word counts for the turns around it as well, the less the further away, and a cosine likewise. Neighbours
+are turns recorded one after another.
+
+The numbers were chosen on LoCoMo's conversations 26 and 30 alone (``benchmarks/retrieval_locomo.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int64]
+Places = npt.NDArray[np.intp]
+Scores = npt.NDArray[np.float64]
+
+WORD_REACH = (1.0, 0.6, 0.4, 0.2, 0.1, 0.05)
+"""What a word counts for the turn it stands in, for the next one, and so on: the greatest holds, they do not add up."""
+VECTOR_REACH = (1.0, 0.4, 0.2)
+"""The same for cosines; these add up."""
+NO_REACH = (1.0,)
+"""For memories: they stand alone, the turns they were written from lend them their neighbours."""
+
+
+def laid_out(ids: Ids, reach: int) -> Ids:
+    """``ids``, ascending, with their neighbours up to ``reach`` away, so that whoever is near lies near.
+
+    Two places are as far apart as their ids are, or further than ``reach``: then neither reaches the other.
+    """
+    if not len(ids):
+        return ids
+    ids = np.unique(ids)
+    # Every id brings those before it, as far as the one before it has not brought them, then itself.
+    before = np.minimum(np.diff(ids, prepend=ids[0] - reach - 1) - 1, 2 * reach)
+    runs = np.repeat(ids, before + 1)
+    step = np.arange(len(runs)) - np.repeat(np.cumsum(before + 1) - 1, before + 1)
+    # Across a gap the first ``reach`` of these follow the id before it.
+    far = np.repeat(np.diff(ids, prepend=ids[0] - reach - 1) - 1 > 2 * reach, before + 1) & (step < -reach)
+    previous = np.repeat(np.concatenate([ids[:1], ids[:-1]]), before + 1)
+    laid = np.where(far, previous + 2 * reach + 1 + step, runs + step)
+    return np.concatenate([laid, ids[-1] + np.arange(1, reach + 1)])
+
+
+def places(pool: Ids, ids: Ids) -> tuple[Places, npt.NDArray[np.bool_]]:
+    """Where ``ids`` lie in ``pool``, both ascending, and which of them do."""
+    if not len(pool):
+        return np.zeros(len(ids), np.intp), np.zeros(len(ids), np.bool_)
+    found = np.minimum(np.searchsorted(pool, ids), len(pool) - 1)
+    return found, pool[found] == ids
+
+
+def reached(held: npt.NDArray[np.bool_], reach: Sequence[float]) -> Scores:
+    """How much each word counts for each place, 0 to 1, of ``held``, which word stands where; ``(words, places)``."""
+    counts = np.zeros(held.shape)
+    for distance in range(len(reach) - 1, 0, -1):  # the nearest last, so that the greatest holds
+        counts[:, distance:][held[:, :-distance]] = reach[distance]
+        counts[:, :-distance][held[:, distance:]] = reach[distance]
+    counts[held] = reach[0]
+    return counts
+
+
+def spread(cosines: Scores, reach: Sequence[float]) -> Scores:
+    """The cosine of each place with those of its neighbours, as a weighted mean, shape ``(places,)``."""
+    total = cosines * reach[0]
+    for distance in range(1, len(reach)):
+        total[distance:] += reach[distance] * cosines[:-distance]
+        total[:-distance] += reach[distance] * cosines[distance:]
+    return total / (reach[0] + 2 * sum(reach[1:]))
+
+
+def rarity(counts: Sequence[float], units: int) -> Scores:
+    """How much each word says, by how many of the ``units`` hold it: the idf of BM25."""
+    held = np.asarray(counts, dtype=np.float64)
+    return np.asarray(np.log1p((np.maximum(units - held, 0.0) + 0.5) / (held + 0.5)))
+
+
+def most_wanted(holding: Sequence[Ids], rarities: Scores, limit: int) -> Ids:
+    """The ``limit`` ids that hold the most of the words, by their rarity; ascending. Equals go by id, newest first."""
+    if not holding:
+        return np.zeros(0, np.int64)
+    ids, where = np.unique(np.concatenate(list(holding)), return_inverse=True)
+    if len(ids) <= limit:
+        return ids
+    weights = np.repeat(rarities, [len(found) for found in holding])
+    sums = np.bincount(where, weights=weights, minlength=len(ids))
+    return np.sort(ids[np.lexsort((-ids, -sums))[:limit]])

@@ -1,0 +1,102 @@
+"""What retrieval asks of the store: who holds a word, who said what and when, and what was written from which turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from memr1_lite.records import Span
+from memr1_lite.store.connection import Value, listed
+from memr1_lite.store.vectors import TABLES, Kind, Vectors
+
+Ids = npt.NDArray[np.int64]
+
+MAX_SPEAKERS = 256
+"""Where more people speak, names in questions are read as words like others."""
+
+# A skip from each name to the next one in the index: DISTINCT would read all of it.
+_SPEAKERS = """
+    WITH RECURSIVE names (name) AS (
+        SELECT min(speaker) FROM messages
+        UNION ALL SELECT (SELECT min(speaker) FROM messages WHERE speaker > name) FROM names WHERE name IS NOT NULL
+    )
+    SELECT name FROM names WHERE name IS NOT NULL LIMIT ?
+"""
+_JOINS: dict[Kind, str] = {
+    "turn": "JOIN messages ON messages.id = messages_fts.rowid",
+    "memory": "JOIN memories ON memories.id = memories_fts.rowid LEFT JOIN messages ON messages.id = message_id",
+}
+_PLAIN: dict[Kind, str] = {
+    "turn": "messages",
+    "memory": "memories LEFT JOIN messages ON messages.id = memories.message_id",
+}
+_LINEAGE = """
+    SELECT DISTINCT changes.message_id, operations.memory_id FROM changes
+    JOIN operations ON operations.change_id = changes.id JOIN memories ON memories.id = operations.memory_id
+    WHERE changes.message_id IN (SELECT value FROM json_each(?))
+        AND changes.undone_by IS NULL AND operations.op IN ('ADD', 'UPDATE')
+"""
+
+
+class Finding(Vectors):
+    """The part of the store that retrieval stands on. Every filter is part of the query itself."""
+
+    def holding(self, kind: Kind, word: str, limit: int, span: Span | None = None) -> Ids:
+        """The newest ``limit`` units that hold ``word`` in any of its English forms, by id, ascending."""
+        # Quoted, a word is a word whatever is in it: a bare question would be a syntax error to FTS5.
+        quoted = '"' + word.replace("\0", " ").replace('"', '""') + '"'
+        if not word.strip("\0 "):
+            return np.zeros(0, np.int64)
+        table = f"{TABLES[kind]}_fts"
+        where, values = _conditions(kind, span)
+        join = _JOINS[kind] if values else ""
+        sql = (
+            f"SELECT {table}.rowid FROM {table} {join} WHERE {table} MATCH ?{where} ORDER BY {table}.rowid DESC LIMIT ?"
+        )
+        with self._use() as connection:
+            found = [row[0] for row in connection.execute(sql, (quoted, *values, limit))]
+        return np.array(found[::-1], dtype=np.int64)
+
+    def within(self, kind: Kind, span: Span) -> Ids:
+        """The units that ``span`` lets through, by id, ascending."""
+        where, values = _conditions(kind, span)
+        sql = f"SELECT {TABLES[kind]}.id FROM {_PLAIN[kind]} WHERE 1{where} ORDER BY {TABLES[kind]}.id"
+        with self._use() as connection:
+            return np.array([row[0] for row in connection.execute(sql, values)], dtype=np.int64)
+
+    def highest(self, kind: Kind) -> int:
+        """The highest id: about how many units there are, told without counting them."""
+        return self._number(f"SELECT ifnull(max(id), 0) FROM {TABLES[kind]}")
+
+    def speakers(self) -> list[str]:
+        """Who speaks in this bank; nobody where there are more than 256."""
+        names = [row[0] for row in self._rows(_SPEAKERS, MAX_SPEAKERS + 1)]
+        return names if len(names) <= MAX_SPEAKERS else []
+
+    def traits(self, kind: Kind, ids: Sequence[int]) -> dict[int, tuple[str | None, str | None]]:
+        """Of the units among ``ids`` that exist: who said it (a memory: its latest turn) and when, as it is stored."""
+        table = TABLES[kind]
+        sql = f"SELECT {table}.id, messages.speaker, {table}.at FROM {_PLAIN[kind]} WHERE {table}.id IN "
+        with self._use() as connection:
+            rows = connection.execute(sql + "(SELECT value FROM json_each(?))", (listed(ids),))
+            return {row[0]: (row[1], row[2]) for row in rows}
+
+    def written_from(self, message_ids: Sequence[int]) -> list[tuple[int, int]]:
+        """Pairs of a turn among ``message_ids`` and a live memory that it wrote or rewrote."""
+        with self._use() as connection:
+            return [(row[0], row[1]) for row in connection.execute(_LINEAGE, (listed(message_ids),))]
+
+
+def _conditions(kind: Kind, span: Span | None) -> tuple[str, list[Value]]:
+    if span is None:
+        return "", []
+    at = f"{TABLES[kind]}.at"
+    asked: list[tuple[str, Value]] = [
+        (" AND messages.speaker = ?", span.speaker),
+        (f" AND {at} >= ?", None if span.since is None else span.since.isoformat()),
+        (f" AND {at} < ?", None if span.until is None else span.until.isoformat()),
+    ]
+    kept = [(sql, value) for sql, value in asked if value is not None]
+    return "".join(sql for sql, _ in kept), [value for _, value in kept]
