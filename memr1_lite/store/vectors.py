@@ -54,6 +54,8 @@ class Vectors(Connection):
         log, seq, unit = _LOGS[kind]
         with self._snapshot():
             reached = self._number(f"SELECT ifnull(max({seq}), 0) FROM {log}")
+            if reached == position:
+                return reached, []
             after = position if position <= reached else 0
             sql = f"SELECT DISTINCT {unit} FROM {log} WHERE {seq} > ? AND {unit} IS NOT NULL ORDER BY {unit}"
             return reached, [row[0] for row in self._rows(sql, after)]
