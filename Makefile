@@ -2,7 +2,8 @@
 # make test   a new environment with everything, and all tests
 # make train-smoke   the same environment: both agents from nothing to GGUF, very small
 # make check  the same environment: lint, formatting, types, and the tests of the documents
-# make torture  hundreds of kills, full disks, and a minute of several processes on one bank; prints what was lost
+# make torture  hundreds of kills, full disks, a minute of several processes on one bank, 500 damaged
+#                model files; prints what was lost
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

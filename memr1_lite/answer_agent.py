@@ -97,8 +97,8 @@ class AnswerAgent:
     """Answers a question from what was retrieved. Data in, data out: it never sees the store."""
 
     def __init__(self, model: LanguageModel, instructions: str | None = None) -> None:
-        self._model = model
-        self._instructions = instructions
+        self.model = model
+        self.instructions = instructions
 
     def answer(self, question: str, candidates: Sequence[Candidate]) -> Reply:
         """Answer ``question`` from ``candidates``, best first. Without candidates nothing is known and no model runs.
@@ -107,12 +107,12 @@ class AnswerAgent:
         """
         if not candidates:
             return Reply(text=UNKNOWN, known=False)
-        prompt = answer_prompt(question, candidates, self._instructions)
-        completion = self._model.complete(prompt, AnswerTemplate(len(candidates)))
+        prompt = answer_prompt(question, candidates, self.instructions)
+        completion = self.model.complete(prompt, AnswerTemplate(len(candidates)))
         return parse_reply(completion.values).model_copy(
             update={
                 "confidence": completion.confidences[0],
-                "model": self._model.name,
+                "model": self.model.name,
                 "prompt_tokens": completion.prompt_tokens,
                 "output_tokens": completion.output_tokens,
             }

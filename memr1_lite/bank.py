@@ -12,12 +12,14 @@ from typing import Protocol
 
 from memr1_lite.answer_agent import UNKNOWN
 from memr1_lite.config import Agents, BankConfig
+from memr1_lite.control import Call, Calls
 from memr1_lite.dates import as_datetime
 from memr1_lite.decision_flow import DecisionFlow, Manager, in_order_said
 from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import (
     ClosedError,
     ContextOverflowError,
+    DeadlineError,
     InvalidInputError,
     MalformedOutputError,
     ModelError,
@@ -25,11 +27,13 @@ from memr1_lite.errors import (
 )
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.gate import check_line, check_text
+from memr1_lite.later import Later, Progress
 from memr1_lite.ledger import Ledger, Moment
 from memr1_lite.llm import Embedder
 from memr1_lite.records import DEFAULT_SPEAKER, Answer, Candidate, Change, Message, Reply, Span, Timings
 from memr1_lite.retriever import Legs, Retriever, spoken
 from memr1_lite.store import Kind, Store
+from memr1_lite.streaming import AnswerStream
 from memr1_lite.vector_index import VectorIndex
 
 IN_MEMORY = ":memory:"
@@ -60,12 +64,17 @@ class MemoryBank(Ledger):
         answer_agent: Answerer,
         config: BankConfig | None = None,
         on_close: Callable[[], None] | None = None,
+        on_warm: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(store, retriever, embedder)
         self._answerer = answer_agent
         self._config = config or BankConfig()
         self._flow = DecisionFlow(store, retriever, embedder, memory_manager, self._config)
-        self._on_close = on_close
+        self._on_close, self._on_warm = on_close, on_warm
+        self._calls = Calls()
+        self._later = Later(
+            lambda: in_order_said(self.pending()), lambda message: self._flow.decide(message, late=True)
+        )
 
     @classmethod
     def open(
@@ -95,7 +104,7 @@ class MemoryBank(Ledger):
         store = Store.open(path, embedder=embedder.name, dimension=embedder.dimension)
         retriever = _retriever(store, embedder, path, config)
         states = None if str(path) == IN_MEMORY else Path(f"{Path(path).absolute()}.states")
-        files = FileAgents(agents or Agents(), config.threads, states)
+        files = FileAgents(agents or Agents(), config, states)
         return cls(
             store,
             retriever,
@@ -104,6 +113,7 @@ class MemoryBank(Ledger):
             answer_agent or files,
             config,
             on_close=files.close,
+            on_warm=files.warm,
         )
 
     def __enter__(self) -> MemoryBank:
@@ -116,6 +126,7 @@ class MemoryBank(Ledger):
         """Save the vector index and close the file and the models; twice is fine."""
         if self._closed:
             return
+        self._later.stop()
         self._closed = True
         with ExitStack() as steps:  # last in, first out, and none left out where another fails
             steps.callback(self._store.close)
@@ -132,6 +143,7 @@ class MemoryBank(Ledger):
         speaker: str = DEFAULT_SPEAKER,
         at: str | date | datetime | None = None,
         source_id: str | None = None,
+        deadline: float | None = None,
     ) -> Change:
         """Keep what ``speaker`` said, and let the Memory Manager decide what it means for the memories.
 
@@ -140,10 +152,60 @@ class MemoryBank(Ledger):
 
         :param at: when it was said, on the speaker's own clock: a datetime, a date or ISO 8601 text
         :param source_id: the caller's own id of the turn; the same one again decides nothing twice
+        :param deadline: seconds that it may take
         :raises InvalidInputError: before anything is written
-        :raises ModelError: the turn is kept, and no decision about it
+        :raises ModelError: the turn is kept, and no decision about it; a
+            :class:`~memr1_lite.errors.DeadlineError` where the deadline passed
         """
-        return self._flow.decide(self.record(text, speaker=speaker, at=at, source_id=source_id))
+        with self._calls.limited(deadline):
+            return self._flow.decide(self.record(text, speaker=speaker, at=at, source_id=source_id))
+
+    def remember_later(
+        self,
+        text: str,
+        *,
+        speaker: str = DEFAULT_SPEAKER,
+        at: str | date | datetime | None = None,
+        source_id: str | None = None,
+    ) -> Message:
+        """Keep what ``speaker`` said, and decide about it in the background, after what is pending already.
+
+        It is kept when this returns: after a crash, pending turns are decided about at the next
+        :meth:`remember_later`, :meth:`flush` or :meth:`remember_pending`. A question never waits for more than the
+        decision under way.
+
+        :raises InvalidInputError: before anything is written
+        """
+        message = self.record(text, speaker=speaker, at=at, source_id=source_id)
+        self._later.wake()
+        return message
+
+    def flush(self, progress: Progress | None = None) -> int:
+        """Wait until every pending turn was decided about; returns how many were.
+
+        :param progress: is told how many were, and how many are left, as it goes
+        :raises ModelError: the first failure; turns that the model could not decide about are still pending
+        :raises StoreError: the file cannot be written; the rest is still pending
+        """
+        self._open_store()
+        return self._later.flush(progress)
+
+    def cancel(self) -> None:
+        """Stop every call under way, from any thread: each raises :class:`~memr1_lite.errors.CallCancelledError`.
+
+        A turn that was being decided about stays pending. Later calls are not touched.
+        """
+        self._calls.cancel()
+        self._later.cancel()
+
+    def warm(self) -> None:
+        """Load the models and evaluate their fixed instructions now, so that the first call need not.
+
+        :raises ModelLoadError: a model file is missing or unusable
+        """
+        self._open_store()
+        if self._on_warm is not None:
+            self._on_warm()
 
     def record(
         self,
@@ -197,7 +259,7 @@ class MemoryBank(Ledger):
 
     # What is asked
 
-    def ask(self, question: str, *, k: int | None = None) -> Answer:
+    def ask(self, question: str, *, k: int | None = None, deadline: float | None = None) -> Answer:
         """Answer ``question`` from the memories and turns most likely to matter, naming those it rests on.
 
         Where nothing is found, the answer is an honest "I don't know", and no model runs.
@@ -206,13 +268,34 @@ class MemoryBank(Ledger):
         ``Answer.candidates`` are those that were shown.
 
         :param k: candidates shown to the agent, instead of ``config.candidates``
+        :param deadline: seconds that it may take; after that the answer is ``timed_out``, with the candidates alone
         :raises ContextOverflowError: the ``k`` asked for do not fit into the model's context
         :raises ModelError: the model could not answer
         """
+        return self._ask(question, k, Call(deadline))
+
+    def ask_stream(self, question: str, *, k: int | None = None, deadline: float | None = None) -> AnswerStream:
+        """Answer like :meth:`ask`, from another thread: iterate for the text as it comes.
+
+        ``AnswerStream.answer`` is the whole answer. Errors of :meth:`ask` come out of the iteration or of ``answer``.
+        """
+        self._open_store()
+        return AnswerStream(lambda call: self._ask(question, k, call), deadline)
+
+    def _ask(self, question: str, k: int | None, call: Call) -> Answer:
+        with self._calls.under(call), self._later.giving_way():
+            return self._answered(question, k)
+
+    def _answered(self, question: str, k: int | None) -> Answer:
         started = time.perf_counter()
         candidates = self.search(question, self._config.candidates if k is None else k)
         found = time.perf_counter()
-        candidates, reply = self._reply(question, candidates, fewer=k is None)
+        all_found = len(candidates)
+        timed_out = False
+        try:
+            candidates, reply = self._reply(question, candidates, fewer=k is None)
+        except DeadlineError:
+            timed_out, reply = True, Reply(text=UNKNOWN, known=False)
         if any(not 0 <= position < len(candidates) for position in reply.cited):
             raise MalformedOutputError(f"An answer cites other than the {len(candidates)} shown.", raw=str(reply))
         return Answer(
@@ -223,6 +306,8 @@ class MemoryBank(Ledger):
             timings=Timings(retrieve=found - started, think=time.perf_counter() - found),
             confidence=reply.confidence,
             model=reply.model,
+            timed_out=timed_out,
+            left_out=all_found - len(candidates),
         )
 
     def _reply(
@@ -248,6 +333,7 @@ class MemoryBank(Ledger):
         until: str | date | datetime | None = None,
         as_of: Moment | None = None,
         legs: Legs = "both",
+        deadline: float | None = None,
     ) -> builtins.list[Candidate]:
         """The memories, and turns that no memory covers, most like ``query``, best first; needs no model.
 
@@ -259,13 +345,20 @@ class MemoryBank(Ledger):
         :param legs: ``words`` or ``vectors`` search by one of the two alone, without the turns around, for comparison
         :param as_of: search the bank as it stood then: a moment of this machine's clock, or right after a change.
             What was purged since is not found. It costs a copy of the bank in memory.
+        :param deadline: seconds that it may take
         :raises InvalidInputError: a blank query, a ``k`` below 1, no moment
+        :raises DeadlineError: the deadline passed
         :raises ChangeNotFoundError: no such change
         """
         store = self._open_store()
         check_text(query, "query", self._config.max_message_chars)
         if k < 1:
             raise InvalidInputError(f"k={k} is too few: ask for at least 1.")
+        if deadline is not None:
+            with self._calls.limited(deadline) as call:
+                found = self.search(query, k, speaker=speaker, since=since, until=until, as_of=as_of, legs=legs)
+                call.check()
+                return found
         span = Span(speaker=speaker, since=as_datetime(since), until=as_datetime(until))
         limits = None if span == Span() else span
         if as_of is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +17,9 @@ class Agents(BaseModel):
 
     manager: Path | None = None
     answerer: Path | None = None
+    manager_sha256: str | None = None
+    """Refuse a Manager's file with another SHA-256, in hexadecimal. None checks nothing: it means reading the file."""
+    answerer_sha256: str | None = None
 
 
 class BankConfig(BaseModel):
@@ -35,3 +39,7 @@ class BankConfig(BaseModel):
     """Up to this many vectors are searched exactly; hnswlib above. Exact search of 5,000 takes under a millisecond."""
     threads: int | None = Field(default=None, ge=1)
     """Threads for llama.cpp; None means physical cores less one. All cores make it slower when anything else runs."""
+    engine: Literal["thread", "process"] = "thread"
+    """``process`` runs llama.cpp in a child process: a file that kills it is an error then, and not the app's end."""
+    idle_seconds: float | None = Field(default=600, gt=0)
+    """Models are given back after so long without a call, and loaded again at the next; None keeps them."""

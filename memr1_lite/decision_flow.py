@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memr1_lite.config import BankConfig
+from memr1_lite.control import current_call
 from memr1_lite.embedders import keywords
 from memr1_lite.errors import MemoryNotFoundError, StaleDecisionError
 from memr1_lite.gate import is_chit_chat, says_the_same
@@ -49,7 +50,7 @@ class DecisionFlow:
 
         :param late: the turn has waited, so what was said after it may be known already, and stands
         """
-        with self._turn:
+        with current_call().holding(self._turn):
             return self._decide(message, late)
 
     def _decide(self, message: Message, late: bool) -> Change:

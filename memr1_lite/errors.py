@@ -7,6 +7,9 @@ MemR1Error
 │   ├── ModelLoadError         no such file, not a GGUF, no tokenizer, wrong role
 │   ├── ContextOverflowError   the prompt does not fit: .needed and .available tokens
 │   ├── MalformedOutputError   what the model said cannot be used: .raw
+│   ├── EngineCrashedError     the process that ran llama.cpp died; the next call starts another
+│   ├── CallCancelledError     somebody called cancel()
+│   ├── DeadlineError          the call's deadline passed
 │   └── ClosedError            used after close()
 ├── StoreError                 the database's side
 │   ├── NotABankError          a SQLite file of somebody else, or no SQLite file at all
@@ -67,6 +70,18 @@ class MalformedOutputError(ModelError):
     def __init__(self, message: str, raw: str) -> None:
         super().__init__(f"{message} The model said: {raw!r}")
         self.raw = raw
+
+
+class EngineCrashedError(ModelError):
+    """The process that ran llama.cpp died, and this one did not; the next call starts another."""
+
+
+class CallCancelledError(ModelError):
+    """The call was stopped by ``cancel()``; nothing was changed."""
+
+
+class DeadlineError(ModelError):
+    """The call's deadline passed; nothing was changed."""
 
 
 class ClosedError(ModelError):

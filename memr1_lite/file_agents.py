@@ -1,75 +1,153 @@
-"""The two agents as GGUF files: which ones, loaded once and only when they are first needed."""
+"""The two agents as GGUF files: which ones, loaded when they are first needed, given back when they are not."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Literal
 
 from memr1_lite import answer_agent, memory_manager
-from memr1_lite.answer_agent import AnswerAgent
-from memr1_lite.config import Agents
+from memr1_lite.answer_agent import AnswerAgent, answer_prompt
+from memr1_lite.config import Agents, BankConfig
 from memr1_lite.errors import ClosedError, ModelLoadError
 from memr1_lite.llama.model import LlamaModel
-from memr1_lite.memory_manager import MemoryManager
+from memr1_lite.llama.process import ProcessModel
+from memr1_lite.memory_manager import MemoryManager, manager_prompt
 from memr1_lite.records import Candidate, Decision, Memory, Message, Reply
 
 Role = Literal["manager", "answerer"]
+Model = LlamaModel | ProcessModel
 
 
 class FileAgents:
     """Both agents from GGUF files, each loaded when it is first needed; one file for both roles is loaded once.
 
+    Models that nobody used for ``config.idle_seconds`` are freed, and loaded again at the next call.
+
     :param states: a folder for what a model computes from its fixed instructions; None keeps nothing
     :raises ModelLoadError: at the first :meth:`decide` or :meth:`answer`, where its file is missing or unusable
     """
 
-    def __init__(self, agents: Agents, threads: int | None = None, states: Path | None = None) -> None:
+    def __init__(self, agents: Agents, config: BankConfig | None = None, states: Path | None = None) -> None:
         self._agents = agents
-        self._threads = threads
+        self._config = config or BankConfig()
         self._states = states
-        self._lock = threading.Lock()
-        self._models: dict[Path, LlamaModel] = {}
+        self._state = threading.Condition()
+        self._models: dict[Path, Model] = {}
         self._manager: MemoryManager | None = None
         self._answerer: AnswerAgent | None = None
+        self._users, self._last_use = 0, time.monotonic()
+        self._janitor: threading.Thread | None = None
         self._closed = False
 
     def decide(self, message: Message, similar: Sequence[Memory]) -> Decision:
         """Choose the operations for ``message`` with the Manager's model."""
-        with self._lock:
-            if self._manager is None:
-                model = self._model("manager", self._agents.manager, memory_manager.PROMPT_VERSION)
-                self._manager = MemoryManager(model, None if model.trained_role else memory_manager.INSTRUCTIONS)
-        return self._manager.decide(message, similar)
+        with self._in_use():
+            return self._loaded_manager().decide(message, similar)
 
     def answer(self, question: str, candidates: Sequence[Candidate]) -> Reply:
         """Answer ``question`` with the Answer Agent's model."""
-        with self._lock:
-            if self._answerer is None:
-                model = self._model("answerer", self._agents.answerer, answer_agent.PROMPT_VERSION)
-                self._answerer = AnswerAgent(model, None if model.trained_role else answer_agent.INSTRUCTIONS)
-        return self._answerer.answer(question, candidates)
+        with self._in_use():
+            return self._loaded_answerer().answer(question, candidates)
+
+    def warm(self) -> None:
+        """Load both models and evaluate what stands at the beginning of every prompt.
+
+        :raises ModelLoadError: a file is missing or unusable
+        """
+        with self._in_use():
+            manager, answerer = self._loaded_manager(), self._loaded_answerer()
+            nothing = Message(id=0, speaker="user", text="")
+            for model, prompt in (
+                (manager.model, manager_prompt(nothing, (), manager.instructions)),
+                (answerer.model, answer_prompt("", (), answerer.instructions)),
+            ):
+                assert isinstance(model, Model)
+                model.prepare(prompt)
 
     def close(self) -> None:
         """Free the models; twice is fine."""
-        with self._lock:
+        with self._state:
             self._closed = True
-            for model in self._models.values():
-                model.close()
+            self._free()
+            self._state.notify_all()
 
-    def _model(self, role: Role, path: Path | None, prompt_version: str) -> LlamaModel:
+    @property
+    def loaded(self) -> int:
+        """How many models are in memory."""
+        with self._state:
+            return len(self._models)
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with self._state:
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._users, self._last_use = self._users - 1, time.monotonic()
+                self._state.notify_all()
+
+    def _loaded_manager(self) -> MemoryManager:
+        with self._state:
+            if self._manager is None:
+                model = self._model("manager", memory_manager.PROMPT_VERSION)
+                self._manager = MemoryManager(model, None if model.trained_role else memory_manager.INSTRUCTIONS)
+            return self._manager
+
+    def _loaded_answerer(self) -> AnswerAgent:
+        with self._state:
+            if self._answerer is None:
+                model = self._model("answerer", answer_agent.PROMPT_VERSION)
+                self._answerer = AnswerAgent(model, None if model.trained_role else answer_agent.INSTRUCTIONS)
+            return self._answerer
+
+    def _model(self, role: Role, prompt_version: str) -> Model:
         if self._closed:
             raise ClosedError("These agents were closed: open the bank again.")
+        path, sha256 = getattr(self._agents, role), getattr(self._agents, f"{role}_sha256")
         path = bundled_agent(role) if path is None else Path(path)
         model = self._models.get(path)
         if model is None or model.trained_role is not None:  # only a plain model can play both roles
-            model = LlamaModel.load(
-                path, threads=self._threads, role=role, prompt_version=prompt_version, states=self._states
+            kind = ProcessModel if self._config.engine == "process" else LlamaModel
+            model = kind.load(
+                path,
+                threads=self._config.threads,
+                role=role,
+                prompt_version=prompt_version,
+                expected_sha256=sha256,
+                states=self._states,
             )
             self._models[path] = model
+            if self._janitor is None and self._config.idle_seconds is not None:
+                self._janitor = threading.Thread(target=self._watch, name="memr1-idle", daemon=True)
+                self._janitor.start()
         return model
+
+    def _watch(self) -> None:
+        """Free the models once nobody has used them for long; ends then, and starts again with the next one."""
+        idle, owner = self._config.idle_seconds, os.getpid()
+        assert idle is not None
+        with self._state:
+            while not self._closed:
+                left = self._last_use + idle - time.monotonic()
+                if self._users == 0 and left <= 0:
+                    break
+                self._state.wait(timeout=None if self._users else left)
+            if os.getpid() == owner:
+                self._free()
+            self._janitor = None
+
+    def _free(self) -> None:
+        for model in self._models.values():
+            model.close()
+        self._models, self._manager, self._answerer = {}, None, None
 
 
 def bundled_agent(role: Role) -> Path:

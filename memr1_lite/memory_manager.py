@@ -121,20 +121,20 @@ class MemoryManager:
     """Decides what a message means for the memories that it resembles. Data in, data out: it never sees the store."""
 
     def __init__(self, model: LanguageModel, instructions: str | None = None) -> None:
-        self._model = model
-        self._instructions = instructions
+        self.model = model
+        self.instructions = instructions
 
     def decide(self, message: Message, similar: Sequence[Memory]) -> Decision:
         """Choose the operations for ``message``, given the ``similar`` memories, best first.
 
         :raises ModelError: the model could not decide; a failure is never turned into NOOP
         """
-        prompt = manager_prompt(message, similar, self._instructions)
-        completion = self._model.complete(prompt, ManagerTemplate(len(similar)))
+        prompt = manager_prompt(message, similar, self.instructions)
+        completion = self.model.complete(prompt, ManagerTemplate(len(similar)))
         return Decision(
             operations=parse_operations(completion.values, similar),
             confidence=completion.confidences[0],
-            model=self._model.name,
+            model=self.model.name,
             prompt_tokens=completion.prompt_tokens,
             output_tokens=completion.output_tokens,
         )

@@ -197,7 +197,9 @@ class Reply(Record):
 class Answer(Record):
     """The answer to a question, with what it rests on.
 
-    ``known`` is False where nothing relevant was found; ``text`` then says so.
+    ``known`` is False where nothing relevant was found; ``text`` then says so. ``timed_out`` says that the deadline
+    passed before the agent had answered: then the candidates are all there is. ``left_out`` counts the candidates that
+    were found and not shown to the agent, because they did not fit into its context.
     """
 
     text: str
@@ -207,3 +209,5 @@ class Answer(Record):
     timings: Timings = Timings()
     confidence: float | None = None
     model: str | None = None
+    timed_out: bool = False
+    left_out: int = 0

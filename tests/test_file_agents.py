@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import time
 
 import pytest
 from gguf_maker import make_gguf
 
 from memr1_lite.bank import MemoryBank
-from memr1_lite.config import Agents
+from memr1_lite.config import Agents, BankConfig
 from memr1_lite.errors import ClosedError, MalformedOutputError, ModelLoadError
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.records import Candidate, Message
@@ -61,7 +63,7 @@ def test_nothing_is_loaded_before_an_agent_thinks(manager_file, loaded, tmp_path
 
 
 def test_one_plain_file_plays_both_roles_and_is_loaded_once(stranger_file, loaded):
-    agents = FileAgents(Agents(manager=stranger_file, answerer=stranger_file), threads=1)
+    agents = FileAgents(Agents(manager=stranger_file, answerer=stranger_file), BankConfig(threads=1))
     think(agents)
     think(agents)
     agents.close()
@@ -70,15 +72,15 @@ def test_one_plain_file_plays_both_roles_and_is_loaded_once(stranger_file, loade
 
 def test_only_a_plain_model_is_told_what_to_do(manager_file, stranger_file):
     for file, told in ((manager_file, False), (stranger_file, True)):
-        agents = FileAgents(Agents(manager=file), threads=1)
+        agents = FileAgents(Agents(manager=file), BankConfig(threads=1))
         with contextlib.suppress(MalformedOutputError):
             agents.decide(MESSAGE, [])
-        assert (agents._manager._instructions is not None) is told
+        assert (agents._manager.instructions is not None) is told
         agents.close()
 
 
 def test_an_agent_of_the_other_role_is_refused(manager_file):
-    agents = FileAgents(Agents(manager=manager_file, answerer=manager_file), threads=1)
+    agents = FileAgents(Agents(manager=manager_file, answerer=manager_file), BankConfig(threads=1))
     with contextlib.suppress(MalformedOutputError):
         agents.decide(MESSAGE, [])
     with pytest.raises(ModelLoadError, match="manager"):
@@ -87,7 +89,7 @@ def test_an_agent_of_the_other_role_is_refused(manager_file):
 
 
 def test_closed_agents_say_so(manager_file):
-    agents = FileAgents(Agents(manager=manager_file), threads=1)
+    agents = FileAgents(Agents(manager=manager_file), BankConfig(threads=1))
     with contextlib.suppress(MalformedOutputError):
         agents.decide(MESSAGE, [])
     agents.close()
@@ -96,3 +98,44 @@ def test_closed_agents_say_so(manager_file):
         agents.decide(MESSAGE, [])
     with pytest.raises(ClosedError):
         agents.answer("Which dog?", [CANDIDATE])
+
+
+def test_models_that_nobody_uses_are_given_back_and_loaded_again(manager_file):
+    agents = FileAgents(Agents(manager=manager_file), BankConfig(threads=1, idle_seconds=0.05))
+    for _ in range(2):
+        agents._loaded_manager()
+        assert agents.loaded == 1
+        for _ in range(1000):
+            if not agents.loaded:
+                break
+            time.sleep(0.01)
+        assert agents.loaded == 0
+    agents.close()
+
+
+def test_a_model_in_use_is_not_given_back(manager_file):
+    agents = FileAgents(Agents(manager=manager_file), BankConfig(threads=1, idle_seconds=0.02))
+    with agents._in_use():
+        agents._loaded_manager()
+        time.sleep(0.2)
+        assert agents.loaded == 1
+    agents.close()
+
+
+def test_warming_loads_both_models_and_evaluates_fixed_instructions(stranger_file, manager_file):
+    agents = FileAgents(Agents(manager=manager_file, answerer=stranger_file), BankConfig(threads=1))
+    agents.warm()
+    assert agents.loaded == 2
+    assert agents._answerer.model.evaluated_tokens > 50
+    agents.close()
+    with pytest.raises(ClosedError):
+        agents.warm()
+
+
+def test_a_file_with_another_checksum_than_pinned_is_refused(manager_file):
+    right = hashlib.sha256(manager_file.read_bytes()).hexdigest()
+    for sha256, refused in ((right, False), ("0" * 64, True)):
+        agents = FileAgents(Agents(manager=manager_file, manager_sha256=sha256), BankConfig(threads=1))
+        with pytest.raises(ModelLoadError, match="SHA-256") if refused else contextlib.nullcontext():
+            agents._loaded_manager()
+        agents.close()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_nothing_is_lost_by_kills_full_disks_read_only_files_or_many_processes():
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "torture"]
-    numbers = ["--kills", "25", "--disks", "3", "--seconds", "3"]
+    numbers = ["--kills", "25", "--disks", "3", "--seconds", "3", "--files", "4"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     environment["OPENBLAS_NUM_THREADS"] = "1"  # processes are forked
     done = subprocess.run(command + numbers, capture_output=True, text=True, env=environment, check=False)

@@ -4,6 +4,7 @@ Nothing here loads the shared library until :meth:`LlamaModel.load` is called.
 """
 
 from memr1_lite.llama.model import LlamaModel
+from memr1_lite.llama.process import ProcessModel
 from memr1_lite.llama.vocabulary import cut_apart
 
-__all__ = ["LlamaModel", "cut_apart"]
+__all__ = ["LlamaModel", "ProcessModel", "cut_apart"]

@@ -14,7 +14,15 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from memr1_lite.errors import ClosedError, ContextOverflowError, InvalidInputError, ModelError, ModelLoadError
+from memr1_lite.control import current_call
+from memr1_lite.errors import (
+    CallCancelledError,
+    ClosedError,
+    ContextOverflowError,
+    InvalidInputError,
+    ModelError,
+    ModelLoadError,
+)
 from memr1_lite.llama.chat import render_frame
 from memr1_lite.llama.decoding import Decoding, greedy, sampler
 from memr1_lite.llama.gguf_file import check_gguf
@@ -132,25 +140,55 @@ class LlamaModel:
 
         :raises ContextOverflowError: the prompt and the room for its output do not fit; nothing was run
         :raises MalformedOutputError: free text did not stop in time
+        :raises CallCancelledError: somebody cancelled the call
+        :raises DeadlineError: its deadline passed
         :raises ModelLoadError: the vocabulary cannot express the template
         :raises ModelError: llama.cpp failed
         :raises ClosedError: the model was closed
         """
-        with self._lock:
+        call = current_call()
+        with call.holding(self._lock):
             self._check_usable()
             ids = self._prompt_ids(prompt)
             if len(ids) + OUTPUT_RESERVE > self.context:
                 raise ContextOverflowError(len(ids) + OUTPUT_RESERVE, self.context)
-            return Decoding(
-                self._vocabulary,
-                self._end,
-                ids,
-                self._session,
-                self._wording(prompt),
-                held=self._session.begin(ids, self._fixed(prompt)),
-                pick=greedy if sampling is None else sampler(sampling.temperature, sampling.seed),
-                pace=self._pace,
-            ).run(template)
+            flag = self._native.stop_flag
+            flag.clear()
+            try:
+                with call.stopping(flag.set):
+                    held = self._session.begin(ids, self._fixed(prompt))
+                    return Decoding(
+                        self._vocabulary,
+                        self._end,
+                        ids,
+                        self._session,
+                        self._wording(prompt),
+                        held=held,
+                        pick=greedy if sampling is None else sampler(sampling.temperature, sampling.seed),
+                        pace=self._pace,
+                        listen=call.listen,
+                    ).run(template)
+            except CallCancelledError:
+                call.check()  # says why
+                raise
+            except KeyboardInterrupt:  # anywhere, also between an evaluation and its bookkeeping
+                self._session.forget()
+                raise
+            finally:
+                flag.clear()
+
+    def prepare(self, prompt: Sequence[Segment]) -> None:
+        """Evaluate the fixed beginning of ``prompt``, and do all else that would make a first call slower.
+
+        :raises ModelError: llama.cpp failed
+        """
+        with current_call().holding(self._lock):
+            self._check_usable()
+            self._native.stop_flag.clear()
+            self._session.begin(self._prompt_ids(prompt), self._fixed(prompt))
+            self._vocabulary.free_text_bias  # noqa: B018 - computed once
+            if self._own_words is not None:
+                self._vocabulary.token_forms  # noqa: B018
 
     @property
     def evaluated_tokens(self) -> int:

@@ -16,6 +16,35 @@ BATCH = 512
 """Tokens evaluated at a time; more in one call would end the process."""
 
 
+class StopFlag:
+    """Ends an evaluation from any thread, without Python: llama.cpp looks at it between two steps of its graph.
+
+    A Python function as callback would need the interpreter's lock at every step, and wait for whoever has it. What is
+    wanted is "does this memory begin with a zero byte?", and the C library has a function that answers it: strlen.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = ctypes.create_string_buffer(2)
+
+    def callback(self, library: Any) -> tuple[Any, Any]:  # noqa: ANN401 - ctypes
+        """The function and its argument for ``llama_set_abort_callback``."""
+        c_library = ctypes.cdll.msvcrt if os.name == "nt" else ctypes.CDLL(None)
+        return ctypes.cast(c_library.strlen, library.ggml_abort_callback), ctypes.cast(self._bytes, ctypes.c_void_p)
+
+    def set(self) -> None:
+        """End the evaluation under way, and those that follow."""
+        self._bytes[0] = b"x"
+
+    def clear(self) -> None:
+        """Let evaluations run again."""
+        self._bytes[0] = b"\0"
+
+    @property
+    def is_set(self) -> bool:
+        """Whether evaluations are to end."""
+        return self._bytes[0] != b"\0"
+
+
 class NativeModel:
     """A llama.cpp model with its context and its batch. Not guarded: its owner has the lock."""
 
@@ -25,6 +54,7 @@ class NativeModel:
         self.context: Any = None
         self.batch: Any = None
         self.sequences = 1
+        self.stop_flag = StopFlag()
         self.can_rewind = not (library.llama_model_is_recurrent(model) or library.llama_model_is_hybrid(model))
         """Whether tokens can be taken back one by one; recurrent models cannot."""
         self._process = os.getpid()
@@ -47,6 +77,7 @@ class NativeModel:
                 f"llama.cpp cannot make a context of {context} tokens for {path!r}: ask for a smaller one."
                 f" llama.cpp said: {log.last_error or 'nothing'}"
             )
+        self.library.llama_set_abort_callback(self.context, *self.stop_flag.callback(self.library))
         self.batch = self.library.llama_batch_init(BATCH, 0, 1)
         self._tokens, self._positions, self._wanted, counts = (
             np.ctypeslib.as_array(field, shape=(BATCH,))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from memr1_lite.errors import ContextOverflowError, ModelError
+from memr1_lite.errors import CallCancelledError, ContextOverflowError, ModelError
 from memr1_lite.llama.decoding import Logits
 from memr1_lite.llama.library import log
 from memr1_lite.llama.native import NativeModel
@@ -21,8 +22,10 @@ CHUNK = 128
 depend, not even by rounding, on what came before."""
 KEPT_FROM = 16
 """A fixed beginning of fewer tokens is not worth keeping."""
-NO_ROOM = 1
-"""What ``llama_decode`` returns where the cells are all taken."""
+NO_ROOM, ABORTED = 1, 2
+"""What ``llama_decode`` returns where the cells are all taken, and where it was told to stop."""
+LONG = 32
+"""An evaluation of so many tokens may take long enough for somebody to lose patience."""
 
 
 class Session:
@@ -146,11 +149,14 @@ class Session:
     def _decode(self, ids: Sequence[int], rows: int) -> None:
         native = self._native
         native.fill(ids, len(self._held), rows)
-        status: int = self._library.llama_decode(native.context, native.batch)
+        status = self._run(len(ids))
         if status == NO_ROOM and (others := [kept for kept in self._kept if kept != self._fixed]):
             for kept in others:
                 self._release(kept)
-            status = self._library.llama_decode(native.context, native.batch)
+            status = self._run(len(ids))
+        if status == ABORTED:
+            self._library.llama_memory_seq_rm(self._memory, WORKING, len(self._held), -1)
+            raise CallCancelledError(f"The evaluation on {self._path!r} was stopped.")
         if status != 0:
             self.forget()
             raise ModelError(f"llama.cpp failed on {self._path!r} (llama_decode returned {status}): {log.last_error}")
@@ -158,6 +164,24 @@ class Session:
             self._whole += CHUNK
         self._held += ids
         self.evaluated += len(ids)
+
+    def _run(self, tokens: int) -> int:
+        """Evaluate the batch; a long one not in the main thread, where signals wait for native code to return."""
+        if tokens < LONG or threading.current_thread() is not threading.main_thread():
+            status: int = self._library.llama_decode(self._native.context, self._native.batch)
+            return status
+        result: list[int] = []
+        worker = threading.Thread(
+            target=lambda: result.append(self._library.llama_decode(self._native.context, self._native.batch))
+        )
+        worker.start()
+        try:
+            worker.join()
+        except BaseException:  # whatever a signal handler raised
+            self._native.stop_flag.set()
+            worker.join()
+            raise
+        return result[0]
 
     @property
     def _memory(self) -> ctypes.c_void_p:

@@ -1,0 +1,143 @@
+"""Deciding in the background: the pending turns of a bank are its queue, so a crash loses nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from memr1_lite.control import Calls
+from memr1_lite.errors import CallCancelledError, ClosedError, MemR1Error, ModelError, ModelLoadError
+from memr1_lite.records import Change, Message
+
+Progress = Callable[[int, int], None]
+"""Is told how many turns were decided about since, and how many are left."""
+
+
+class Later:
+    """One worker thread, started when it is first needed. It gives way to questions between two decisions.
+
+    :param pending: the turns to decide about, in order
+    :param decide: decides about one
+    """
+
+    def __init__(self, pending: Callable[[], Sequence[Message]], decide: Callable[[Message], Change]) -> None:
+        self._pending = pending
+        self._decide = decide
+        self._state = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._work = self._closed = False
+        self._wakes = self._questions = self._decided = self._left = 0
+        self._calls = Calls()
+        self._failed: dict[int, MemR1Error] = {}
+        """Turns that the model could not decide about, which stay pending; they are tried again after a restart."""
+        self._error: MemR1Error | None = None
+        """Why the worker rests though there is work."""
+
+    def wake(self) -> None:
+        """There is work."""
+        with self._state:
+            self._work, self._error = True, None
+            self._wakes += 1
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._run, name="memr1-later", daemon=True)
+                self._thread.start()
+            self._state.notify_all()
+
+    def flush(self, progress: Progress | None = None) -> int:
+        """Wait until every pending turn was decided about; returns how many were meanwhile.
+
+        :raises ModelError: the first failure; the turns that failed are still pending
+        :raises StoreError: the file cannot be written; the rest is still pending
+        """
+        with self._state:
+            self._failed.clear()
+            began = told = self._decided
+        self.wake()
+        while True:
+            with self._state:
+                while self._work and self._error is None and (progress is None or self._decided == told):
+                    self._state.wait()
+                told, left = self._decided, self._left
+                error = self._error or next(iter(self._failed.values()), None)
+                over = not self._work or self._error is not None
+            if progress is not None and told > began:
+                progress(told - began, left)  # without the lock: it may take its time
+            if over:
+                break
+        if error is not None:
+            raise error
+        return told - began
+
+    def cancel(self) -> None:
+        """Stop the decision under way, whose turn stays pending; the worker rests until it is woken again."""
+        self._calls.cancel()
+
+    @contextmanager
+    def giving_way(self) -> Iterator[None]:
+        """While the block runs, no new decision begins."""
+        with self._state:
+            self._questions += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._questions -= 1
+                self._state.notify_all()
+
+    def stop(self) -> None:
+        """End the worker; the decision under way is cancelled, and its turn stays pending."""
+        with self._state:
+            self._closed = True
+            self._state.notify_all()
+        while self._thread is not None and self._thread.is_alive():
+            self._calls.cancel()
+            self._thread.join(timeout=0.05)
+
+    def _run(self) -> None:
+        try:
+            while self._wait():
+                self._decide_all()
+        finally:
+            with self._state:
+                self._work, self._closed = False, True
+                self._state.notify_all()
+
+    def _wait(self) -> bool:
+        """Wait for work and for the end of all questions; False when there will be none."""
+        with self._state:
+            while not self._closed and (not self._work or self._questions or self._error is not None):
+                self._state.wait()
+            return not self._closed
+
+    def _decide_all(self) -> None:
+        with self._state:
+            wakes = self._wakes
+        try:
+            messages = [message for message in self._pending() if message.id not in self._failed]
+            for left, message in zip(range(len(messages) - 1, -1, -1), messages, strict=True):
+                if not self._wait():
+                    return
+                self._decide_one(message, left)
+        except MemR1Error as error:  # the file, the model file, or somebody's wish: no turn's own fault
+            with self._state:
+                self._error = error
+                self._state.notify_all()
+            return
+        with self._state:
+            if not messages and wakes == self._wakes:
+                self._work = False
+                self._state.notify_all()
+
+    def _decide_one(self, message: Message, left: int) -> None:
+        try:
+            with self._calls.limited(None):
+                self._decide(message)
+        except (ModelLoadError, ClosedError, CallCancelledError):
+            raise
+        except ModelError as error:
+            self._failed[message.id] = error
+        with self._state:
+            self._decided += message.id not in self._failed
+            self._left = left
+            self._state.notify_all()

@@ -1,0 +1,372 @@
+"""Stopping: deadlines, cancellation and Ctrl-C; streaming; deciding in the background. Real llama.cpp, real banks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+
+import gguf_maker
+import pytest
+
+from memr1_lite import BankConfig, MemoryBank
+from memr1_lite.answer_agent import AnswerAgent
+from memr1_lite.control import Call, Calls, current_call
+from memr1_lite.errors import CallCancelledError, DeadlineError, InvalidInputError, MalformedOutputError, ModelLoadError
+from memr1_lite.llama import LlamaModel
+from memr1_lite.llm import END, Choice, Forced, FreeText, Segment
+from memr1_lite.records import Add, Decision, Noop, Reply
+from memr1_lite.testing import ScriptedModel
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return gguf_maker.make_gguf(tmp_path_factory.mktemp("control"), role="manager")
+
+
+@pytest.fixture
+def model(path):
+    with LlamaModel.load(path, threads=1) as loaded:
+        yield loaded
+
+
+class Steps:
+    def __init__(self, *steps):
+        self.steps = steps
+
+    def next_step(self, values):
+        return self.steps[len(values)] if len(values) < len(self.steps) else None
+
+
+LONG = (Segment(" dog" * 1700),)
+SHORT = (Segment(" dog"),)
+KINDS = Steps(Choice(("ADD", "NOOP")))
+MANY = Steps(*[Forced(" dog" * 20), Choice(("ADD", "NOOP"))] * 20)
+
+
+@contextmanager
+def stopped_after(seconds, stop):
+    timer = threading.Timer(seconds, stop)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+@pytest.mark.parametrize("seconds", [0, 0.001, 0.01, 0.05])
+@pytest.mark.parametrize(("prompt", "template"), [(LONG, KINDS), (SHORT, MANY)])
+def test_a_cancelled_call_ends_and_the_model_works_on(model, seconds, prompt, template):
+    expected = model.complete(SHORT, KINDS)
+    calls = Calls()
+    stopped = 0
+    for _ in range(3):
+        with stopped_after(seconds, calls.cancel), calls.limited(None):
+            try:
+                model.complete(prompt, template)
+            except CallCancelledError:
+                stopped += 1
+        assert model.complete(SHORT, KINDS).values == expected.values
+        assert model.complete(SHORT, KINDS).confidences == pytest.approx(expected.confidences, rel=1e-4)
+    if seconds == 0.01:
+        assert stopped
+
+
+def test_a_deadline_ends_a_call(model):
+    with Calls().limited(0.005), pytest.raises(DeadlineError, match=r"0\.005"):
+        model.complete(LONG, KINDS)
+    assert model.complete(SHORT, KINDS).values
+
+
+def test_a_call_that_waits_for_another_one_can_be_stopped(model):
+    model._lock.acquire()
+    try:
+        with Calls().limited(0.03), pytest.raises(DeadlineError):
+            model.complete(SHORT, KINDS)
+    finally:
+        model._lock.release()
+
+
+@pytest.mark.parametrize("deadline", [-1, float("nan")])
+def test_a_deadline_is_seconds_from_now(deadline):
+    with pytest.raises(InvalidInputError, match="deadline"):
+        Call(deadline)
+
+
+def test_only_calls_under_way_are_cancelled():
+    calls = Calls()
+    calls.cancel()
+    with calls.limited(None) as call:
+        assert current_call() is call
+        call.check()
+        calls.cancel()
+        with pytest.raises(CallCancelledError):
+            call.check()
+    current_call().check()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_ctrl_c_ends_a_long_evaluation_and_the_model_works_on(path):
+    code = """
+    import sys, signal, threading, time
+    from memr1_lite.llama import LlamaModel
+    from memr1_lite.llm import Choice, Segment
+    class Once:
+        def next_step(self, values):
+            return None if values else Choice(("ADD", "NOOP"))
+    model = LlamaModel.load(sys.argv[1], threads=1)
+    expected = model.complete((Segment(" x"),), Once()).values
+    interrupted = 0
+    for _ in range(40):
+        threading.Timer(0.004, signal.raise_signal, (signal.SIGINT,)).start()
+        try:
+            model.complete((Segment(" dog" * 1700),), Once())
+            time.sleep(0.05)
+        except KeyboardInterrupt:
+            interrupted += 1
+        assert model.complete((Segment(" x"),), Once()).values == expected
+    sys.exit(0 if interrupted else 3)
+    """
+    # The handler runs in the main thread, whichever thread the signal came to.
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(path)], check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_text_is_heard_as_it_comes(model):
+    steps = Steps(FreeText(END, 200))
+    most = 0
+    for name in ("Andrew", "Buddy", "Lyon", "Zoë"):
+        heard = []
+        with Calls().under(Call(listen=heard.append)):
+            try:
+                text = model.complete((Segment(f" {name} has a dog"),), steps).values[0]
+            except MalformedOutputError as error:
+                text = error.raw
+        assert "".join(heard) == text
+        most = max(most, len(heard))
+    assert most > 1
+
+
+# --- the bank
+
+
+class Thinking:
+    """Agents that think for a while and obey the call they think for."""
+
+    def __init__(self, seconds=0.0):
+        self.seconds = seconds
+        self.decided = []
+        self.begun = threading.Event()
+        self.failing = {}
+
+    def _think(self):
+        self.begun.set()
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end:
+            current_call().check()
+            time.sleep(0.001)
+
+    def decide(self, message, similar):
+        self._think()
+        if message.text in self.failing:
+            raise self.failing[message.text]
+        self.decided.append(message.text)
+        return Decision(operations=(Add(op="ADD", text=message.text),))
+
+    def answer(self, question, candidates):
+        self._think()
+        return Reply(text="Buddy", known=True, cited=(0,))
+
+
+def bank_with(agents, path=":memory:", **config):
+    return MemoryBank.open(path, memory_manager=agents, answer_agent=agents, config=BankConfig(**config))
+
+
+def test_ask_returns_the_candidates_where_its_deadline_passes():
+    with bank_with(Thinking()) as bank:
+        bank.remember("The dog is called Buddy.")
+        bank._answerer.seconds = 30
+        answer = bank.ask("What is the dog called?", deadline=0.05)
+    assert answer.timed_out
+    assert not answer.known
+    assert [candidate.text for candidate in answer.candidates] == ["The dog is called Buddy."]
+    assert answer.cited == ()
+
+
+def test_a_turn_whose_deadline_passes_is_kept_and_decided_about_later():
+    agents = Thinking(seconds=30)
+    with bank_with(agents) as bank:
+        with pytest.raises(DeadlineError):
+            bank.remember("The dog is called Buddy.", deadline=0.02)
+        assert [message.text for message in bank.pending()] == ["The dog is called Buddy."]
+        agents.seconds = 0
+        assert bank.flush() == 1
+        assert [memory.text for memory in bank.list()] == ["The dog is called Buddy."]
+
+
+def test_cancel_from_another_thread_ends_remember_and_ask():
+    agents = Thinking()
+    with bank_with(agents) as bank:
+        bank.remember("The dog is called Buddy.")
+        agents.seconds = 30
+        for call in (lambda: bank.remember("He likes the sea."), lambda: bank.ask("Who is Buddy?")):
+            agents.begun.clear()
+            with stopped_after(0.02, lambda: (agents.begun.wait(), bank.cancel())), pytest.raises(CallCancelledError):
+                call()
+        agents.seconds = 0
+        assert bank.ask("Who is Buddy?").text == "Buddy"
+
+
+def test_a_search_has_a_deadline_too():
+    with bank_with(Thinking()) as bank:
+        bank.record("The dog is called Buddy.")
+        assert bank.search("dog", deadline=60)
+        with pytest.raises(DeadlineError):
+            bank.search("dog", deadline=0)
+
+
+def test_an_answer_streams_as_its_text(tmp_path):
+    model = ScriptedModel([["[1]", ":", " Buddy "], ["NONE"]])
+    with MemoryBank.open(":memory:", memory_manager=Thinking(), answer_agent=AnswerAgent(model)) as bank:
+        bank.remember("The dog is called Buddy.")
+        stream = bank.ask_stream("What is the dog called?")
+        assert "".join(stream) == stream.answer.text == "Buddy"
+        assert stream.answer.known
+        unknown = bank.ask_stream("What is the cat called?")
+        assert "".join(unknown) == unknown.answer.text == "I don't know."
+
+
+def test_the_blanks_round_a_streamed_answer_are_not_heard():
+    class Says(Thinking):
+        def answer(self, question, candidates):
+            for piece in (" ", " two", " ", "dogs", " "):
+                current_call().listen(piece)
+            return Reply(text="two dogs", known=True, cited=(0,))
+
+    with bank_with(Says()) as bank:
+        bank.remember("Andrew has two dogs.")
+        stream = bank.ask_stream("How many dogs?")
+        assert list(stream) == ["two", " dogs"]
+
+
+def test_leaving_a_stream_early_cancels_the_call():
+    class Talks(Thinking):
+        def answer(self, question, candidates):
+            while True:
+                current_call().check()
+                current_call().listen("dog")
+                time.sleep(0.001)
+
+    with bank_with(Talks()) as bank:
+        bank.remember("Andrew has two dogs.")
+        stream = bank.ask_stream("How many dogs?")
+        for _ in stream:
+            break
+        stream.close()
+        with pytest.raises(CallCancelledError):
+            _ = stream.answer
+
+
+def test_an_error_comes_out_of_the_stream():
+    with bank_with(Thinking()) as bank:
+        stream = bank.ask_stream("")
+        with pytest.raises(InvalidInputError):
+            list(stream)
+
+
+# --- deciding in the background
+
+
+def test_what_is_remembered_later_is_decided_about_in_order():
+    agents = Thinking(seconds=0.002)
+    said = [f"Fact number {n} is about thing {n}." for n in range(8)]
+    with bank_with(agents) as bank:
+        for text in said:
+            bank.remember_later(text)
+        seen = []
+        bank.flush(progress=lambda done, left: seen.append((done, left)))
+        assert agents.decided == said
+        assert not bank.pending()
+        assert all(left >= 0 for _, left in seen)
+        assert bank.flush() == 0
+
+
+def test_what_was_pending_when_a_bank_was_closed_or_died_is_decided_about_next_time(tmp_path):
+    agents = Thinking(seconds=30)
+    with bank_with(agents, tmp_path / "a.db") as bank:
+        bank.remember_later("The dog is called Buddy.")
+        bank.remember_later("The cat is called Misty.")
+        agents.begun.wait()
+    assert agents.decided == []
+    agents.seconds = 0
+    with bank_with(agents, tmp_path / "a.db") as bank:
+        bank.remember_later("The bird is called Ella.")
+        bank.flush()
+    assert agents.decided == ["The dog is called Buddy.", "The cat is called Misty.", "The bird is called Ella."]
+
+
+def test_a_turn_that_cannot_be_decided_about_stays_pending_and_does_not_stop_the_others():
+    agents = Thinking()
+    agents.failing = {"Bad.": MalformedOutputError("Nonsense.", raw="")}
+    with bank_with(agents) as bank:
+        for text in ("One dog barks.", "Bad.", "Two cats sleep."):
+            bank.remember_later(text)
+        with pytest.raises(MalformedOutputError):
+            bank.flush()
+        assert agents.decided == ["One dog barks.", "Two cats sleep."]
+        assert [message.text for message in bank.pending()] == ["Bad."]
+        agents.failing = {}
+        assert bank.flush() == 1
+
+
+def test_a_missing_model_file_stops_the_worker_until_it_is_woken_again():
+    agents = Thinking()
+    agents.failing = {text: ModelLoadError("No file.") for text in ("One dog barks.", "Two cats sleep.")}
+    with bank_with(agents) as bank:
+        bank.remember_later("One dog barks.")
+        bank.remember_later("Two cats sleep.")
+        with pytest.raises(ModelLoadError):
+            bank.flush()
+        agents.failing = {}
+        bank.flush()
+        assert agents.decided == ["One dog barks.", "Two cats sleep."]
+
+
+def test_a_question_waits_for_no_more_than_the_decision_under_way():
+    agents = Thinking(seconds=0.01)
+    with bank_with(agents) as bank:
+        bank.record("The dog is called Buddy.")
+        decided = []
+
+        def answer(question, candidates):
+            time.sleep(0.05)
+            decided.append(len(agents.decided))
+            time.sleep(0.1)
+            decided.append(len(agents.decided))
+            return Reply(text="Buddy", known=True, cited=(0,))
+
+        agents.answer = answer
+        for n in range(100):
+            bank.remember_later(f"Fact number {n} is about thing {n}.")
+        bank.ask("What is the dog called?")
+        assert decided[0] == decided[1] < 100
+
+
+def test_warming_needs_no_files_where_the_agents_are_the_callers_own():
+    with bank_with(Thinking()) as bank:
+        bank.warm()
+
+
+def test_a_noop_is_a_decision_in_the_background_too():
+    class Nothing(Thinking):
+        def decide(self, message, similar):
+            return Decision(operations=(Noop(op="NOOP"),))
+
+    with bank_with(Nothing()) as bank:
+        bank.remember_later("It rained again in the north.")
+        assert bank.flush() == 1
+        assert not bank.list()
