@@ -9,7 +9,7 @@ from memr1_lite.conversations import read_jsonl
 
 
 def main(file: str, query: str, path: str = ":memory:") -> None:
-    """Keep every turn of ``file`` and show what is found for ``query``."""
+    """Keep every turn of ``file`` and show what is found for ``query``, there or in the turns around."""
     with MemoryBank.open(path) as bank:
         for turn in read_jsonl(file):
             bank.record(turn.text, speaker=turn.speaker, at=turn.at, source_id=turn.source_id)

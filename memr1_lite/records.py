@@ -153,8 +153,9 @@ class Candidate(Record):
     (``speaker_named``) or the day (``day_named``).
 
     Ranks count from 1 among what was found, and are None where that leg did not find it. ``words`` are those of the
-    question that stand in the text, or in a turn that it was written from. ``word_score`` counts these and, for less,
-    those of turns close by, each by its rarity, as a share of the best; ``vector_score`` likewise, from ``cosine``.
+    question that stand in the text itself, and ``cosine`` is its own. ``word_score`` also counts the words of the turn
+    that a memory was written from and, for less, of turns close by, each word by its rarity; ``vector_score`` likewise
+    their cosines. Both are shares of the best.
     """
 
     kind: Literal["memory", "turn"]

@@ -150,7 +150,6 @@ class Retriever:
         ):
             counts[:, memory] = np.maximum(counts[:, memory], reach[:, turn])
             vectors[memory] = max(vectors[memory], turns.vectors[turn])
-            held[:, memory] |= turns.held[:, turn]
         return Hits("memory", ids, weights @ counts, vectors, cosines, held)
 
     def _plain(self, question: Question, vector: Vector | None, depth: int, span: Span | None) -> list[Found]:

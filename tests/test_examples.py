@@ -38,7 +38,9 @@ def test_a_chat_log_is_kept_and_searched(tmp_path, capsys):
     file.write_text('{"speaker": "Ann", "text": "I like tea."}\n{"speaker": "Ben", "text": "It rains."}\n')
     main = runpy.run_path(str(ROOT / "examples" / "import_chat_log.py"))["main"]
     main(str(file), "tea")
-    assert capsys.readouterr().out == "2 turns are kept and wait for a decision\nAnn: I like tea.\n"
+    assert capsys.readouterr().out == (
+        "2 turns are kept and wait for a decision\nAnn: I like tea.\nBen: It rains.\n"  # said right after it
+    )
 
 
 def test_an_async_app_finds_what_was_said(capsys):

@@ -324,7 +324,7 @@ def test_a_turn_brings_the_memory_written_from_it(bank):
     for number in range(5):
         bank.add(f"Andrew saw bird{number}.", f"Look, bird{number}!")
     found = bank.retriever.candidates("Where is Gizmo?", 10)
-    assert (found[0].kind, found[0].id, found[0].words) == ("memory", memory.id, ("gizmo",))
+    assert (found[0].kind, found[0].id, found[0].words, found[0].word_score) == ("memory", memory.id, (), 1.0)
     assert found[0].turn.text == "My hamster Gizmo ran away!"
 
 

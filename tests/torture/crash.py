@@ -175,7 +175,7 @@ def _unfindable(bank):
     for memory in bank.list():
         subject, mark = memory.text.split()[0], memory.text.split()[-1]
         hits = {hit.id: hit for hit in bank.search(f"{subject} {mark}", 40) if hit.kind == "memory"}
-        if memory.id not in hits or None in (hits[memory.id].vector_rank, hits[memory.id].keyword_rank):
+        if memory.id not in hits or hits[memory.id].cosine is None or not hits[memory.id].words:
             found.append(f"memory {memory.id} is not found by vector and by word")
     return found
 
