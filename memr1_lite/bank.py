@@ -12,33 +12,28 @@ from typing import Protocol
 
 from memr1_lite.answer_agent import UNKNOWN
 from memr1_lite.config import Agents, BankConfig
-from memr1_lite.control import Call, Calls
+from memr1_lite.control import Call
 from memr1_lite.dates import as_datetime
-from memr1_lite.decision_flow import DecisionFlow, Manager, in_order_said
+from memr1_lite.decision_flow import Manager
 from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import (
-    ClosedError,
     ContextOverflowError,
     DeadlineError,
     InvalidInputError,
     MalformedOutputError,
-    ModelError,
-    ModelLoadError,
 )
 from memr1_lite.file_agents import FileAgents
-from memr1_lite.gate import check_line, check_text
-from memr1_lite.later import Later, Progress
-from memr1_lite.ledger import Ledger, Moment
+from memr1_lite.gate import check_text
+from memr1_lite.intake import Intake
+from memr1_lite.ledger import Moment
 from memr1_lite.llm import Embedder
-from memr1_lite.records import DEFAULT_SPEAKER, Answer, Candidate, Change, Message, Reply, Span, Timings
-from memr1_lite.retriever import Legs, Retriever, spoken
+from memr1_lite.records import Answer, Candidate, Reply, Span, Timings
+from memr1_lite.retriever import Legs, Retriever
 from memr1_lite.store import Kind, Store
 from memr1_lite.streaming import AnswerStream
 from memr1_lite.vector_index import VectorIndex
 
 IN_MEMORY = ":memory:"
-MAX_SPEAKER_CHARS = 80
-MAX_SOURCE_ID_CHARS = 1_000
 
 
 class Answerer(Protocol):
@@ -48,7 +43,7 @@ class Answerer(Protocol):
         """Answer ``question`` from ``candidates``."""
 
 
-class MemoryBank(Ledger):
+class MemoryBank(Intake):
     """Long-term memory in one SQLite file, kept by a Memory Manager and read by an Answer Agent.
 
     :meth:`open` is the way in; the constructor takes the collaborators themselves. Any number of threads may use one
@@ -66,15 +61,9 @@ class MemoryBank(Ledger):
         on_close: Callable[[], None] | None = None,
         on_warm: Callable[[], None] | None = None,
     ) -> None:
-        super().__init__(store, retriever, embedder)
+        super().__init__(store, retriever, embedder, memory_manager, config or BankConfig())
         self._answerer = answer_agent
-        self._config = config or BankConfig()
-        self._flow = DecisionFlow(store, retriever, embedder, memory_manager, self._config)
         self._on_close, self._on_warm = on_close, on_warm
-        self._calls = Calls()
-        self._later = Later(
-            lambda: in_order_said(self.pending()), lambda message: self._flow.decide(message, late=True)
-        )
 
     @classmethod
     def open(
@@ -126,77 +115,13 @@ class MemoryBank(Ledger):
         """Save the vector index and close the file and the models; twice is fine."""
         if self._closed:
             return
-        self._later.stop()
+        self._stop_deciding()
         self._closed = True
         with ExitStack() as steps:  # last in, first out, and none left out where another fails
             steps.callback(self._store.close)
             steps.callback(self._retriever.save)
             if self._on_close is not None:
                 steps.callback(self._on_close)
-
-    # What is said
-
-    def remember(
-        self,
-        text: str,
-        *,
-        speaker: str = DEFAULT_SPEAKER,
-        at: str | date | datetime | None = None,
-        source_id: str | None = None,
-        deadline: float | None = None,
-    ) -> Change:
-        """Keep what ``speaker`` said, and let the Memory Manager decide what it means for the memories.
-
-        The turn itself is written first: where a model fails, the turn stays, is found by :meth:`search`, and
-        :meth:`remember_pending` decides about it later.
-
-        :param at: when it was said, on the speaker's own clock: a datetime, a date or ISO 8601 text
-        :param source_id: the caller's own id of the turn; the same one again decides nothing twice
-        :param deadline: seconds that it may take
-        :raises InvalidInputError: before anything is written
-        :raises ModelError: the turn is kept, and no decision about it; a
-            :class:`~memr1_lite.errors.DeadlineError` where the deadline passed
-        """
-        with self._calls.limited(deadline):
-            return self._flow.decide(self.record(text, speaker=speaker, at=at, source_id=source_id))
-
-    def remember_later(
-        self,
-        text: str,
-        *,
-        speaker: str = DEFAULT_SPEAKER,
-        at: str | date | datetime | None = None,
-        source_id: str | None = None,
-    ) -> Message:
-        """Keep what ``speaker`` said, and decide about it in the background, after what is pending already.
-
-        It is kept when this returns: after a crash, pending turns are decided about at the next
-        :meth:`remember_later`, :meth:`flush` or :meth:`remember_pending`. A question never waits for more than the
-        decision under way.
-
-        :raises InvalidInputError: before anything is written
-        """
-        message = self.record(text, speaker=speaker, at=at, source_id=source_id)
-        self._later.wake()
-        return message
-
-    def flush(self, progress: Progress | None = None) -> int:
-        """Wait until every pending turn was decided about; returns how many were.
-
-        :param progress: is told how many were, and how many are left, as it goes
-        :raises ModelError: the first failure; turns that the model could not decide about are still pending
-        :raises StoreError: the file cannot be written; the rest is still pending
-        """
-        self._open_store()
-        return self._later.flush(progress)
-
-    def cancel(self) -> None:
-        """Stop every call under way, from any thread: each raises :class:`~memr1_lite.errors.CallCancelledError`.
-
-        A turn that was being decided about stays pending. Later calls are not touched.
-        """
-        self._calls.cancel()
-        self._later.cancel()
 
     def warm(self) -> None:
         """Load the models and evaluate their fixed instructions now, so that the first call need not.
@@ -206,56 +131,6 @@ class MemoryBank(Ledger):
         self._open_store()
         if self._on_warm is not None:
             self._on_warm()
-
-    def record(
-        self,
-        text: str,
-        *,
-        speaker: str = DEFAULT_SPEAKER,
-        at: str | date | datetime | None = None,
-        source_id: str | None = None,
-    ) -> Message:
-        """Keep what ``speaker`` said without deciding about it: :meth:`remember_pending` does so later.
-
-        :raises InvalidInputError: before anything is written
-        """
-        store = self._open_store()
-        check_text(text, "text", self._config.max_message_chars)
-        check_line(speaker, "speaker", limit=MAX_SPEAKER_CHARS)
-        if source_id is not None:
-            check_line(source_id, "source_id", limit=MAX_SOURCE_ID_CHARS)
-        message = None if source_id is None else store.message_by_source(source_id)
-        if message is None:
-            vector = None
-            try:
-                vector = self._embedder.embed([spoken(speaker, text)])[0]
-            finally:  # the turn is kept also where its embedder fails, or is interrupted
-                message = store.record(speaker, text, as_datetime(at), source_id, vector=vector)
-        if (message.speaker, message.text) != (speaker, text):
-            raise InvalidInputError(f"source_id={source_id!r} already stands for another turn: {message.text!r}.")
-        return message
-
-    def remember_pending(self) -> builtins.list[Change]:
-        """Decide about every turn that is still pending, in the order they were said.
-
-        A turn that the model cannot decide about stays pending and the rest go on; the first such failure is raised
-        at the end. A turn that is decided about late adds what it says, but what was said after it stands: it cannot
-        rewrite or delete a memory that was written from a later turn.
-
-        :raises ModelError: some turns are still pending
-        """
-        changes: builtins.list[Change] = []
-        first: ModelError | None = None
-        for message in in_order_said(self.pending()):
-            try:
-                changes.append(self._flow.decide(message, late=True))
-            except (ModelLoadError, ClosedError):
-                raise
-            except ModelError as error:
-                first = first or error
-        if first is not None:
-            raise first
-        return changes
 
     # What is asked
 

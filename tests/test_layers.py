@@ -16,6 +16,7 @@ LAYERS = [  # the top first
     {"lines"},
     {"demo", "evaluation"},
     {"bank", "conversations"},
+    {"intake"},
     {"decision_flow", "file_agents", "later", "ledger", "streaming"},
     {"gate", "retriever", "memory_manager", "answer_agent"},
     {"hits"},
