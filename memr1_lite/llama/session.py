@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import threading
 from collections.abc import Sequence
@@ -171,15 +172,26 @@ class Session:
             status: int = self._library.llama_decode(self._native.context, self._native.batch)
             return status
         result: list[int] = []
-        worker = threading.Thread(
-            target=lambda: result.append(self._library.llama_decode(self._native.context, self._native.batch))
-        )
-        worker.start()
+        gate = threading.Event()
+        may = False
+
+        def work() -> None:
+            gate.wait()
+            if may:
+                result.append(self._library.llama_decode(self._native.context, self._native.batch))
+
+        worker = threading.Thread(target=work, daemon=True)
         try:
+            worker.start()  # a signal may be heard in here, so that nobody can say whether it has begun
+            may = True
+            gate.set()
             worker.join()
         except BaseException:  # whatever a signal handler raised
             self._native.stop_flag.set()
-            worker.join()
+            gate.set()
+            while may and worker.is_alive():
+                with contextlib.suppress(KeyboardInterrupt):
+                    worker.join()
             raise
         return result[0]
 
