@@ -27,13 +27,11 @@ from memr1_lite.gate import check_text
 from memr1_lite.intake import Intake
 from memr1_lite.ledger import Moment
 from memr1_lite.llm import Embedder
+from memr1_lite.opening import IN_MEMORY, retriever_over
 from memr1_lite.records import Answer, Candidate, Reply, Span, Timings
 from memr1_lite.retriever import Legs, Retriever
-from memr1_lite.store import Kind, Store
+from memr1_lite.store import Store
 from memr1_lite.streaming import AnswerStream
-from memr1_lite.vector_index import VectorIndex
-
-IN_MEMORY = ":memory:"
 
 
 class Answerer(Protocol):
@@ -91,7 +89,7 @@ class MemoryBank(Intake):
         config = config or BankConfig()
         embedder = embedder or LexicalEmbedder()
         store = Store.open(path, embedder=embedder.name, dimension=embedder.dimension)
-        retriever = _retriever(store, embedder, path, config)
+        retriever = retriever_over(store, embedder, path, config)
         states = None if str(path) == IN_MEMORY else Path(f"{Path(path).absolute()}.states")
         files = FileAgents(agents or Agents(), config, states)
         return cls(
@@ -239,22 +237,4 @@ class MemoryBank(Intake):
         if as_of is None:
             return self._retriever.candidates(query, k, limits, legs)
         with store.as_of(*self._instant(as_of)) as past:
-            return _retriever(past, self._embedder, IN_MEMORY, self._config).candidates(query, k, limits, legs)
-
-
-def _retriever(store: Store, embedder: Embedder, path: str | Path, config: BankConfig) -> Retriever:
-    """The retriever over ``store``, with its indexes kept beside the database."""
-    # Absolute: the indexes are written at the end, and the process may have changed its folder by then.
-    beside = None if str(path) == IN_MEMORY else Path(path).absolute()
-    kinds: dict[Kind, str] = {"memory": "memories", "turn": "turns"}
-    memories, turns = (
-        VectorIndex(
-            None if beside is None else beside.with_name(f"{beside.name}.{rows}.hnsw"),
-            embedder.dimension,
-            exact_below=config.exact_below,
-            embedder=embedder.name,
-            stamps=store.index_stamps(kind),
-        )
-        for kind, rows in kinds.items()
-    )
-    return Retriever(store, embedder, memories, turns)
+            return retriever_over(past, self._embedder, IN_MEMORY, self._config).candidates(query, k, limits, legs)

@@ -17,7 +17,7 @@ LAYERS = [  # the top first
     {"demo", "evaluation"},
     {"bank", "conversations"},
     {"intake"},
-    {"decision_flow", "file_agents", "later", "ledger", "streaming"},
+    {"decision_flow", "file_agents", "opening", "later", "ledger", "streaming"},
     {"gate", "retriever", "memory_manager", "answer_agent"},
     {"hits"},
     {"store", "question", "scoring"},

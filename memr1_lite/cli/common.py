@@ -10,8 +10,9 @@ from typing import TypeVar
 import click
 from pydantic import BaseModel
 
-from memr1_lite.bank import IN_MEMORY, MemoryBank
+from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents
+from memr1_lite.opening import IN_MEMORY
 
 Command = TypeVar("Command", bound=Callable[..., object])
 Printed = TypeVar("Printed", bound=BaseModel)

@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from importlib import resources
 from typing import Protocol
 
-from memr1_lite.bank import IN_MEMORY, Answerer, MemoryBank
+from memr1_lite.bank import Answerer, MemoryBank
 from memr1_lite.config import BankConfig
 from memr1_lite.dates import as_datetime, resolved, written_date
 from memr1_lite.decision_flow import Manager
@@ -31,6 +31,7 @@ from memr1_lite.evaluation.operations import (
     text_of,
     unsaid,
 )
+from memr1_lite.opening import IN_MEMORY
 from memr1_lite.records import Add, Decision, Memory, Message, Record
 
 EARLIER = timedelta(days=30)
