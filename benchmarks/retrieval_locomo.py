@@ -26,7 +26,9 @@ from tqdm import tqdm
 from memr1_lite.bank import MemoryBank
 from memr1_lite.conversations import Turn, read_locomo
 from memr1_lite.embedders import LexicalEmbedder
+from memr1_lite.llama.embedding import LlamaEmbedder
 from memr1_lite.llm import Embedder
+from memr1_lite.opening import cached_embedder
 from memr1_lite.retriever import Legs
 
 DEPTHS = (5, 10, 30, 60)
@@ -161,13 +163,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="locomo10.json, or a part of it")
     parser.add_argument("--conversations", nargs="+", help="only these, such as conv-26 conv-30; all if left out")
+    parser.add_argument(
+        "--encoder", type=Path, default=cached_embedder(), help="a sentence encoder; `make embedder`'s if left out"
+    )
     parser.add_argument("--json", type=Path, help="write every number here")
     parser.add_argument("--png", type=Path, help="draw the table here")
     args = parser.parse_args()
     names = args.conversations or [sample["sample_id"] for sample in json.loads(args.file.read_text("utf-8"))]
     talks = [read(args.file, name) for name in names]
     asked, unresolved = sum(len(talk.asked) for talk in talks), sum(talk.unresolved for talk in talks)
-    rows = [row for embedder in (LexicalEmbedder(),) for row in measure(talks, embedder)]
+    embedders: list[Embedder] = [LlamaEmbedder.load(args.encoder)] if args.encoder.is_file() else []
+    rows = [row for embedder in [*embedders, LexicalEmbedder()] for row in measure(talks, embedder)]
     print(table(rows))
     print(f"\n{asked} questions about {len(talks)} conversations; {unresolved} evidence ids name no turn.")
     if args.json:

@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from convert import chain, check, quantize, to_gguf
+from convert import chain, check, encoder, quantize, to_gguf
 from convert.errors import ConvertError
 
-VERBS = {"all": chain, "to-gguf": to_gguf, "quantize": quantize, "check": check}
+VERBS = {"all": chain, "to-gguf": to_gguf, "quantize": quantize, "check": check, "encoder": encoder}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,7 +15,6 @@ from memr1_lite.config import Agents, BankConfig
 from memr1_lite.control import Call
 from memr1_lite.dates import as_datetime
 from memr1_lite.decision_flow import Manager
-from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import (
     ContextOverflowError,
     DeadlineError,
@@ -26,8 +25,9 @@ from memr1_lite.file_agents import FileAgents
 from memr1_lite.gate import check_text
 from memr1_lite.intake import Intake
 from memr1_lite.ledger import Moment
+from memr1_lite.llama.embedding import LlamaEmbedder
 from memr1_lite.llm import Embedder
-from memr1_lite.opening import IN_MEMORY, retriever_over
+from memr1_lite.opening import IN_MEMORY, embedder_for, retriever_over
 from memr1_lite.records import Answer, Candidate, Reply, Span, Timings
 from memr1_lite.retriever import Legs, Retriever
 from memr1_lite.store import Store
@@ -79,7 +79,8 @@ class MemoryBank(Intake):
         Models are loaded when they are first needed: :meth:`search` never needs one.
 
         :param agents: the GGUF files that think; the bundled ones where none is named
-        :param embedder: makes the vectors; a bank stays with the one it was made with
+        :param embedder: makes the vectors; a bank stays with the one it was made with. None is that one, and for a new
+            bank the sentence encoder that `make embedder` built, or else words alone
         :param memory_manager: used instead of a GGUF file; stays the caller's to close
         :param answer_agent: likewise
         :raises NotABankError: the file is something else, and was not touched
@@ -87,11 +88,19 @@ class MemoryBank(Intake):
         :raises EmbedderMismatchError: the bank's vectors were made by another embedder
         """
         config = config or BankConfig()
-        embedder = embedder or LexicalEmbedder()
-        store = Store.open(path, embedder=embedder.name, dimension=embedder.dimension)
+        with ExitStack() as on_failure:
+            owned = ExitStack()
+            if embedder is None:
+                embedder = embedder_for(path)
+                if isinstance(embedder, LlamaEmbedder):
+                    owned.callback(embedder.close)
+            on_failure.callback(owned.close)
+            store = Store.open(path, embedder=embedder.name, dimension=embedder.dimension)
+            on_failure.pop_all()
         retriever = retriever_over(store, embedder, path, config)
         states = None if str(path) == IN_MEMORY else Path(f"{Path(path).absolute()}.states")
         files = FileAgents(agents or Agents(), config, states)
+        owned.callback(files.close)
         return cls(
             store,
             retriever,
@@ -99,7 +108,7 @@ class MemoryBank(Intake):
             memory_manager or files,
             answer_agent or files,
             config,
-            on_close=files.close,
+            on_close=owned.close,
             on_warm=files.warm,
         )
 

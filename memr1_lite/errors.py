@@ -150,7 +150,8 @@ class EmbedderMismatchError(StoreError):
 
     def __init__(self, expected: str, found: str) -> None:
         super().__init__(
-            f"This bank's vectors were made by the embedder {expected!r}, not {found!r}: open it with {expected!r}."
+            f"This bank's vectors were made by the embedder {expected!r}, not {found!r}: give that one as embedder="
+            " (`make embedder` builds all-MiniLM-L6-v2)."
         )
         self.expected = expected
         self.found = found

@@ -187,7 +187,9 @@ def play(tally: Tally, agents: FileAgents, talk: Conversation, candidates: Seque
     truth = decide_all(tally, agents, talk, config.similar)
     with MemoryBank(truth.store, truth.retriever, truth.embedder, agents, agents, config) as bank:
         ask(tally, bank, "truth", talk.questions, candidates[-1])
-    with MemoryBank.open(":memory:", memory_manager=agents, answer_agent=agents, config=config) as bank:
+    with MemoryBank.open(
+        ":memory:", embedder=truth.embedder, memory_manager=agents, answer_agent=agents, config=config
+    ) as bank:
         for said in talk.messages:
             began = time.perf_counter()
             try:

@@ -56,6 +56,20 @@ class Store(Messages, Erasure, Finding):
             raise
         return store
 
+    @staticmethod
+    def embedder_of(path: str | Path) -> str | None:
+        """The name of the embedder that the bank at ``path`` was made with; None where there is no bank yet.
+
+        :raises StoreError: as :meth:`open` does
+        """
+        if not Path(path).exists():
+            return None
+        peek = Store(str(path), connect(str(path), BUSY_SECONDS))
+        try:
+            return peek._embedder_settings().get("embedder")
+        finally:
+            peek.close()
+
     def __enter__(self) -> Store:
         return self
 

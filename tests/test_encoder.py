@@ -1,0 +1,154 @@
+"""Sentence encoders: the converted file makes the checkpoint's vectors, and banks keep to the one they began with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+
+import gguf_maker
+import numpy as np
+import pytest
+from encoder_maker import make_encoder
+from safetensors.numpy import load_file, save_file
+
+from convert import __main__ as command
+from convert import encoder
+from convert.errors import ConvertError, DriftError
+from memr1_lite.bank import MemoryBank
+from memr1_lite.embedders import LexicalEmbedder
+from memr1_lite.errors import ClosedError, EmbedderMismatchError, ModelLoadError
+from memr1_lite.llama.embedding import LlamaEmbedder
+
+TEXTS = ["Andrew has two dogs.", "", "How many dogs does Andrew have?", "[SEP] [CLS]", "dogs " * 200, "Zoë's 狗 café"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_encoder(tmp_path_factory.mktemp("encoder") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def file(folder):
+    encoder.to_gguf(folder, folder.parent / "tiny.gguf", outtype="F32")
+    return folder.parent / "tiny.gguf"
+
+
+def test_the_file_makes_the_vectors_of_the_checkpoint(folder, file):
+    with LlamaEmbedder.load(file) as embedder:
+        found = embedder.embed(TEXTS)
+    assert found.shape == (len(TEXTS), 32)
+    assert found == pytest.approx(encoder.reference_vectors(folder, TEXTS), abs=1e-3)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert encoder.check(folder, file, TEXTS) > 0.99999
+
+
+def test_many_at_once_are_as_one_by_one(file):
+    texts = [f"andrew has {'two ' * (number % 40)} dogs" for number in range(150)]
+    with LlamaEmbedder.load(file) as embedder:
+        single = np.concatenate([embedder.embed([text]) for text in texts])
+        assert embedder.embed(texts) == pytest.approx(single, abs=1e-3)
+        assert embedder.embed([]).shape == (0, 32)
+
+
+def test_a_text_is_read_up_to_the_length_that_the_encoder_was_made_for(file):
+    with LlamaEmbedder.load(file) as embedder:
+        whole, more, less = embedder.embed(["dogs " * 30, "dogs " * 30 + "buddy " * 900, "dogs " * 29 + "buddy"])
+    assert more == pytest.approx(whole, abs=1e-4)
+    assert np.abs(less - whole).max() > 1e-3
+
+
+def test_threads_wait_for_each_other(file):
+    with LlamaEmbedder.load(file) as embedder:
+        expected, found = embedder.embed(TEXTS), []
+        threads = [threading.Thread(target=lambda: found.append(embedder.embed(TEXTS))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert all(np.allclose(each, expected, atol=1e-4) for each in found)
+    assert len(found) == 4
+
+
+def test_a_closed_embedder_says_so(file):
+    embedder = LlamaEmbedder.load(file)
+    embedder.close()
+    embedder.close()
+    with pytest.raises(ClosedError, match="closed"):
+        embedder.embed(["dogs"])
+
+
+def test_other_files_are_refused(file, tmp_path):
+    with pytest.raises(ModelLoadError, match="no model file"):
+        LlamaEmbedder.load(tmp_path / "nothing.gguf")
+    with pytest.raises(ModelLoadError, match="SHA-256"):
+        LlamaEmbedder.load(file, expected_sha256="00")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    LlamaEmbedder.load(file, expected_sha256=digest).close()
+    with pytest.raises(ModelLoadError, match="no sentence encoder"):
+        LlamaEmbedder.load(gguf_maker.make_gguf(tmp_path))
+
+
+def test_a_changed_weight_is_noticed(folder, file, tmp_path):
+    changed = make_encoder(tmp_path / "tiny")
+    weights = load_file(changed / "model.safetensors")
+    weights["encoder.layer.1.output.dense.weight"] *= 2
+    save_file(weights, changed / "model.safetensors")
+    with pytest.raises(DriftError, match="cosine"):
+        encoder.check(changed, file, TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("config.json", {"model_type": "gpt2"}, "gpt2"),
+        ("config.json", {"hidden_act": "relu"}, "hidden_act"),
+        ("config.json", {"num_hidden_layers": 3}, "lacks"),
+        ("config.json", {"intermediate_size": 65}, "shape"),
+        ("1_Pooling/config.json", {"pooling_mode_max_tokens": True}, "pools by"),
+        ("tokenizer.json", {"normalizer": None}, "lower-case"),
+    ],
+)
+def test_what_cannot_be_said_is_refused_and_nothing_is_written(tmp_path, name, values, words):
+    folder = make_encoder(tmp_path / "tiny")
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    with pytest.raises(ConvertError, match=words):
+        encoder.to_gguf(folder, tmp_path / "out.gguf")
+    assert [file.name for file in tmp_path.iterdir()] == ["tiny"]
+
+
+def test_the_command_names_the_encoder_and_checks_its_weights(folder, tmp_path, capsys):
+    out = tmp_path / "out.gguf"
+    digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert command.main(["encoder", str(folder), str(out), "--sha256", "00"]) == 1
+    assert "SHA-256" in capsys.readouterr().err
+    assert command.main(["encoder", str(folder), str(out), "--sha256", digest, "--name", "mine"]) == 0
+    with LlamaEmbedder.load(out) as embedder:
+        assert embedder.name.startswith("mine:")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Where a bank looks for the user's encoder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "memr1-lite").mkdir(parents=True)
+    return tmp_path / "cache" / "memr1-lite" / "embedder.gguf"
+
+
+def test_a_new_bank_takes_the_encoder_and_an_old_one_stays_with_its_own(file, cache, tmp_path):
+    with MemoryBank.open(tmp_path / "old.db") as bank:
+        bank.record("Andrew has two dogs.")
+    cache.write_bytes(file.read_bytes())
+    with MemoryBank.open(tmp_path / "new.db") as bank:
+        bank.record("Andrew has two dogs.")
+        assert bank.search("two dogs")[0].cosine is not None
+    with pytest.raises(EmbedderMismatchError, match="tiny"):
+        MemoryBank.open(tmp_path / "new.db", embedder=LexicalEmbedder())
+    with MemoryBank.open(tmp_path / "old.db") as bank:
+        assert bank.search("dogs")[0].text == "Andrew has two dogs."
+    with pytest.raises(EmbedderMismatchError, match="tiny"):
+        MemoryBank.open(tmp_path / "old.db", embedder=LlamaEmbedder.load(file))
+    cache.unlink()
+    with pytest.raises(EmbedderMismatchError, match="make embedder"):
+        MemoryBank.open(tmp_path / "new.db")
