@@ -62,5 +62,5 @@ $(VENV)/.installed-convert: pyproject.toml | $(VENV)/.installed-core
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing. The first time, pip is compiling llama.cpp once, about 10 minutes on two cores; later its cache is used."
-	$(BIN)/python -m pip install --editable '.[train,convert,parity,dev]'
+	$(BIN)/python -m pip install --editable '.[train,train-hf,convert,parity,dev]'
 	touch $@ $(VENV)/.installed-core

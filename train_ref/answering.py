@@ -11,7 +11,7 @@ from memr1_lite.errors import MalformedOutputError
 from memr1_lite.llama import LlamaModel
 from memr1_lite.records import Candidate, Reply
 from train_ref.policy import OwnPolicy
-from train_ref.rollout import Policy, Prompt, sample
+from train_ref.rollout import Prompt, Sampler, sample
 
 Asked = tuple[str, tuple[Candidate, ...]]
 """A question and the candidates shown with it: the key of the cache, for a greedy agent always says the same of it."""
@@ -29,8 +29,11 @@ class Answerer(Protocol):
 class PolicyAnswerer:
     """An Answer Agent from a checkpoint, many questions at a time."""
 
-    def __init__(self, policy: Policy, *, batch: int = 32, max_output: int = 80) -> None:
+    def __init__(
+        self, policy: Sampler, *, batch: int = 32, max_output: int = 80, instructions: str | None = None
+    ) -> None:
         self._policy, self._batch, self._max_output = policy, batch, max_output
+        self._instructions = instructions
 
     def answer_all(self, asked: Sequence[Asked]) -> list[Reply]:
         """Greedily, those with prompts of like length together."""
@@ -39,7 +42,7 @@ class PolicyAnswerer:
         order.sort(key=lambda place: sum(len(candidate.text) for candidate in asked[place][1]))
         for start in range(0, len(order), self._batch):
             places = order[start : start + self._batch]
-            prompts = [answerer_prompt(*asked[place]) for place in places]
+            prompts = [answerer_prompt(*asked[place], self._instructions) for place in places]
             groups = sample(self._policy, prompts, 1, temperature=0.0, max_output=self._max_output)
             for place, group in zip(places, groups, strict=True):
                 (rollout,) = group.rollouts
@@ -84,9 +87,9 @@ class CachedAnswerer:
         return replies
 
 
-def answerer_prompt(question: str, candidates: Sequence[Candidate]) -> Prompt:
-    """A question as a policy is asked it."""
-    return Prompt(answer_prompt(question, candidates), AnswerTemplate(len(candidates)))
+def answerer_prompt(question: str, candidates: Sequence[Candidate], instructions: str | None = None) -> Prompt:
+    """A question as a policy is asked it; ``instructions`` for one that was not trained for this role."""
+    return Prompt(answer_prompt(question, candidates, instructions), AnswerTemplate(len(candidates)))
 
 
 def frozen_answerer(path: Path) -> CachedAnswerer:

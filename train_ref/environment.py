@@ -76,12 +76,15 @@ class Environment(Protocol, Generic[Task]):
 class ManagerEnvironment:
     """Operations change the bank, a frozen Answer Agent answers from it, and the answers are compared."""
 
-    def __init__(self, answerer: CachedAnswerer, config: Config, candidates: int = 60) -> None:
+    def __init__(
+        self, answerer: CachedAnswerer, config: Config, candidates: int = 60, instructions: str | None = None
+    ) -> None:
         self._answerer, self._config, self._candidates = answerer, config, candidates
+        self._instructions = instructions
 
     def prompt(self, task: ManagerTask) -> Prompt:
         """The Manager's own prompt and template."""
-        return Prompt(manager_prompt(task.message, task.shown), ManagerTemplate(len(task.shown)))
+        return Prompt(manager_prompt(task.message, task.shown, self._instructions), ManagerTemplate(len(task.shown)))
 
     def judge(self, tasks: Sequence[ManagerTask], groups: Sequence[Group]) -> Judged:
         """Reward of every completion; one that did not end earns nothing."""
@@ -143,12 +146,12 @@ class ManagerEnvironment:
 class AnswererEnvironment:
     """The reply is compared with the right answer."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, instructions: str | None = None) -> None:
+        self._config, self._instructions = config, instructions
 
     def prompt(self, task: AnswererTask) -> Prompt:
         """The Answer Agent's own prompt and template."""
-        return answerer_prompt(task.question, task.candidates)
+        return answerer_prompt(task.question, task.candidates, self._instructions)
 
     def judge(self, tasks: Sequence[AnswererTask], groups: Sequence[Group]) -> Judged:
         """Reward of every completion; one that did not end earns nothing."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from train_ref import grpo
 from train_ref.config import Config
-from train_ref.rollout import Group, Policy, Rollout, score
+from train_ref.rollout import Group, Policy, Rollout, Scorer, score
 
 
 class MismatchError(RuntimeError):
@@ -20,7 +20,7 @@ class MismatchError(RuntimeError):
 class Learner:
     """Holds the optimizer. ``reference`` is needed where ``config.beta`` is not 0."""
 
-    def __init__(self, policy: Policy, config: Config, reference: Policy | None = None) -> None:
+    def __init__(self, policy: Policy, config: Config, reference: Scorer | None = None) -> None:
         if config.beta and reference is None:
             raise ValueError("a penalty (beta) needs a reference policy")
         self.policy, self.reference, self.config = policy, reference, config

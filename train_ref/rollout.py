@@ -71,21 +71,31 @@ class Session(Protocol):
         """Go on with these rows only."""
 
 
-class Policy(Protocol):
-    """A language model that can be sampled from and scored."""
+class Sampler(Protocol):
+    """A language model that can be sampled from."""
 
     vocabulary: AgentVocabulary
 
     def begin(self, prompts: Sequence[Sequence[int]], group: int) -> Session:
         """Read the prompts, for ``group`` branches of each."""
 
+
+class Scorer(Protocol):
+    """A language model that can score what was sampled."""
+
+    vocabulary: AgentVocabulary
+
     def logits(self, groups: Sequence[Group]) -> Tensor:
         """Logits that chose the chosen tokens of all completions, one after the other. (N, V), with gradient."""
+
+
+class Policy(Sampler, Scorer, Protocol):
+    """What is trained."""
 
     def parameters(self) -> list[nn.Parameter]:
         """Everything that is trained."""
 
-    def reference(self) -> Policy:
+    def reference(self) -> Scorer:
         """The policy as it is now, frozen, to be held to."""
 
     def state(self) -> dict[str, Tensor]:
@@ -216,7 +226,7 @@ class _Branch:
 
 
 def sample(
-    policy: Policy,
+    policy: Sampler,
     prompts: Sequence[Prompt],
     group: int,
     *,
@@ -295,7 +305,7 @@ class Scored:
     mask_BT: Tensor
 
 
-def score(policy: Policy, groups: Sequence[Group], temperature: float) -> Scored:
+def score(policy: Scorer, groups: Sequence[Group], temperature: float) -> Scored:
     """Log-probabilities of what was sampled, by the same distribution: the gradient goes through ``lp_BT``."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     lengths = torch.tensor([len(rollout.chosen) for rollout in rollouts])

@@ -13,214 +13,24 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import time
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
-from torch import Tensor
-from tqdm import tqdm
 
+from memr1_lite import answer_agent, memory_manager
 from memr1_lite.llama import LlamaModel
 from memr1_lite.memory_manager import MemoryManager
-from train_ref import grpo, locomo_tuples
-from train_ref.answering import frozen_answerer
+from train_ref import locomo_tuples
+from train_ref.answering import CachedAnswerer, PolicyAnswerer, frozen_answerer
 from train_ref.config import Config, as_published
-from train_ref.curves import plot
-from train_ref.environment import AnswererEnvironment, Environment, Judged, ManagerEnvironment
-from train_ref.learner import Learner, learning_rate, means
+from train_ref.environment import AnswererEnvironment, Environment, ManagerEnvironment
+from train_ref.loop import Run, Source
 from train_ref.policy import OwnPolicy
-from train_ref.rollout import Group, Policy, sample
+from train_ref.rollout import Policy
 from train_ref.tasks import answerer_task, manager_task
-
-Task = TypeVar("Task")
-CURVES = ("reward", "valid_reward", "no_signal", "malformed")
-SAMPLES = 2
-"""Groups per step whose completions are written out in full."""
-
-
-@dataclass
-class Source(Generic[Task]):
-    """Where tasks come from: endless ones to learn from, fixed ones to be measured on."""
-
-    draw: Callable[[random.Random], Task]
-    valid: Sequence[Task]
-
-
-class Run(Generic[Task]):
-    """One training run and where it stands."""
-
-    def __init__(
-        self,
-        policy: Policy,
-        environment: Environment[Task],
-        source: Source[Task],
-        config: Config,
-        out: Path,
-        card: dict[str, Any],
-    ) -> None:
-        self.policy, self.environment, self.source, self.config, self.out, self.card = (
-            policy, environment, source, config, out, card
-        )  # fmt: skip
-        self.learner = Learner(policy, config, policy.reference() if config.beta else None)
-        self.tasks_rng = random.Random(config.seed)
-        self.sampling = torch.Generator().manual_seed(config.seed)
-        self.step, self.best, self.worse = 0, float("-inf"), 0
-        self.constants = environment.constant_policies(source.valid)
-        self.log: list[dict[str, float]] = []
-
-    def train(self) -> None:
-        """Go on to the last step, or until validation has not become better for ``patience`` times."""
-        c = self.config
-        self.out.mkdir(parents=True, exist_ok=True)
-        tqdm.write("without looking at the task: " + ", ".join(f"{n} {r:.3f}" for n, r in self.constants.items()))
-        bar = tqdm(total=c.steps, initial=self.step, desc="grpo", mininterval=5)
-        if self.step == 0:
-            self._note({"step": 0, "valid_reward": self.validate()})
-            self.save()
-        while self.step < c.steps and not (c.patience and self.worse >= c.patience):
-            line = self.one_step()
-            due = self.step % c.every == 0 or self.step == c.steps
-            if due:
-                line["valid_reward"] = self.validate()
-            self._note(line)
-            bar.update()
-            bar.set_postfix(reward=f"{line['reward']:.3f}", valid=f"{self.best:.3f}")
-            if due:
-                self._judge_validation(line["valid_reward"])
-                self.save()
-        bar.close()
-
-    def one_step(self) -> dict[str, float]:
-        """Sample, judge, learn; returns the figures of the step."""
-        c, began = self.config, time.perf_counter()
-        tasks = [self.source.draw(self.tasks_rng) for _ in range(c.prompts)]
-        groups = sample(
-            self.policy, [self.environment.prompt(task) for task in tasks], c.group,
-            temperature=c.temperature, max_output=c.max_output, generator=self.sampling,
-        )  # fmt: skip
-        sampled = time.perf_counter()
-        judged = self.environment.judge(tasks, groups)
-        answered = time.perf_counter()
-        advantages_PG = grpo.advantages(judged.rewards_PG, c.advantage)
-        sums: Counter[str] = Counter()
-        for number in range(c.passes):
-            for part in range(c.updates):
-                places = range(part, c.prompts, c.updates)
-                sums.update(
-                    self.learner.update(
-                        [groups[p] for p in places], advantages_PG[list(places)],
-                        rate=learning_rate(self.step, c), fresh=number == part == 0,
-                    )
-                )  # fmt: skip
-        self.step += 1
-        self._write_samples(groups, judged, advantages_PG)
-        seconds = {
-            "sampling": sampled - began,
-            "judging": answered - sampled,
-            "learning": time.perf_counter() - answered,
-        }
-        return self._figures(groups, judged, sums, seconds)
-
-    def _figures(
-        self, groups: Sequence[Group], judged: Judged, sums: Counter[str], seconds: dict[str, float]
-    ) -> dict[str, float]:
-        rollouts = [rollout for group in groups for rollout in group.rollouts]
-        tokens = sum(len(rollout.ids) for rollout in rollouts)
-        rewards = judged.rewards_PG
-        return {
-            "step": self.step, "reward": float(rewards.mean()), "reward_spread": float(rewards.std(1).mean()),
-            "no_signal": float((~grpo.has_signal(rewards)).float().mean()),
-            "truncated": sum(not rollout.ended for rollout in rollouts) / len(rollouts),
-            "length": tokens / len(rollouts),
-            "distinct": sum(len({tuple(r.ids) for r in group.rollouts}) for group in groups) / len(rollouts),
-            "entropy": sum(sum(r.entropies) for r in rollouts) / max(1, sum(len(r.chosen) for r in rollouts)),
-            "lr": learning_rate(self.step - 1, self.config), **means(dict(sums)),
-            **{name: count / len(rollouts) for name, count in sorted(judged.sums.items())},
-            **{f"seconds_{name}": spent for name, spent in seconds.items()},
-            "tokens_per_second_sampling": tokens / seconds["sampling"],
-            "tokens_per_second_learning": tokens * self.config.passes / seconds["learning"],
-        }  # fmt: skip
-
-    def validate(self) -> float:
-        """Mean reward of greedy decoding on the fixed tasks, in batches of as many completions as a step has."""
-        c, total = self.config, 0.0
-        size = c.prompts * c.group
-        for start in range(0, len(self.source.valid), size):
-            tasks = self.source.valid[start : start + size]
-            prompts = [self.environment.prompt(task) for task in tasks]
-            groups = sample(self.policy, prompts, 1, temperature=0.0, max_output=c.max_output)
-            total += float(self.environment.judge(tasks, groups).rewards_PG.sum())
-        return total / len(self.source.valid)
-
-    def _judge_validation(self, reward: float) -> None:
-        if reward > self.best:
-            self.best, self.worse = reward, 0
-            self._save_checkpoint(self.out / "best")
-        else:
-            self.worse += 1
-
-    def _note(self, line: dict[str, float]) -> None:
-        self.log.append(line)
-        with (self.out / "log.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def _write_samples(self, groups: Sequence[Group], judged: Judged, advantages_PG: Tensor) -> None:
-        with (self.out / "samples.jsonl").open("a") as file:
-            for p, group in enumerate(groups[:SAMPLES]):
-                for g, rollout in enumerate(group.rollouts):
-                    entry = {
-                        "step": self.step, "prompt": self.policy.vocabulary.decode(group.prompt),
-                        "completion": self.policy.vocabulary.decode(rollout.ids), "ended": rollout.ended,
-                        "reward": float(judged.rewards_PG[p, g]), "advantage": float(advantages_PG[p, g]),
-                    }  # fmt: skip
-                    file.write(json.dumps(entry) + "\n")
-
-    def _save_checkpoint(self, folder: Path) -> None:
-        self.policy.save(folder)
-        training = {
-            "kind": "grpo", "steps": self.step, "settings": asdict(self.config), "start": self.card.get("training"),
-        }  # fmt: skip
-        figures = {
-            "valid_reward": next((line["valid_reward"] for line in reversed(self.log) if "valid_reward" in line), None)
-        }
-        card = self.card | {"training": training, "figures": figures | self.constants}
-        (folder / "memr1.json").write_text(json.dumps(card, indent=2) + "\n")
-
-    def save(self) -> None:
-        """Everything to go on from, the checkpoint, and the curves."""
-        state = {
-            "policy": self.policy.state(), "optimizer": self.learner.optimizer.state_dict(), "step": self.step,
-            "best": self.best, "worse": self.worse, "tasks": self.tasks_rng.getstate(),
-            "sampling": self.sampling.get_state(), "config": asdict(self.config), "log": self.log,
-        }  # fmt: skip
-        torch.save(state, self.out / "state.tmp")
-        (self.out / "state.tmp").replace(self.out / "state.pt")
-        self._save_checkpoint(self.out)
-        shown = [{name: line[name] for name in ("step", *CURVES) if name in line} | self.constants for line in self.log]
-        plot([*shown[:-1], dict.fromkeys(CURVES, float("nan")) | shown[-1]], self.out / "curve.png", "reward")
-
-    def resume(self) -> None:
-        """Go on from ``state.pt``; lines and samples written after it are dropped, for they will come again.
-
-        :raises ValueError: the settings are others than those it was begun with
-        """
-        state = torch.load(self.out / "state.pt", weights_only=False)
-        begun, now = Config(**state["config"]), self.config
-        if replace(begun, steps=now.steps) != now:
-            raise ValueError(f"this run was begun with other settings: {begun}")
-        self.policy.restore(state["policy"])
-        self.learner.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.best, self.worse, self.log = state["step"], state["best"], state["worse"], state["log"]
-        self.tasks_rng.setstate(state["tasks"])
-        self.sampling.set_state(state["sampling"])
-        for name in ("log.jsonl", "samples.jsonl"):
-            if (self.out / name).exists():
-                lines = (self.out / name).read_text().splitlines(keepends=True)
-                (self.out / name).write_text("".join(s for s in lines if json.loads(s)["step"] <= self.step))
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -246,9 +56,15 @@ def settings_of(args: argparse.Namespace) -> Config:
 def memory_plan(policy: Policy, c: Config) -> str:
     """What the weights and their optimizer will take, said before anything starts."""
     trained = sum(p.numel() for p in policy.parameters())
-    kept = (4 + 4 + 8) * trained + (4 * trained if c.beta else 0)
-    return f"{trained / 1e6:.2f} million trained parameters: {kept / 2**20:.0f} MiB with gradients, Adam" + (
-        " and reference" if c.beta else ""
+    model = policy.model  # type: ignore[attr-defined]
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    adam, full = 12 * trained, trained == sum(p.numel() for p in model.parameters())
+    reference = weights if c.beta and full else 0
+    rows = c.micro_prompts * c.group
+    return (
+        f"{trained / 1e6:.2f} million trained parameters; weights {weights / 2**20:.0f} MiB, gradients and Adam"
+        f" {adam / 2**20:.0f} MiB, reference {reference / 2**20:.0f} MiB; and what {rows} completions of a micro-batch"
+        f" need (--micro-prompts {c.micro_prompts} times --group {c.group})"
     )
 
 
@@ -281,12 +97,45 @@ def locomo_source(role: str, path: Path, window: int, bank: Path | None, valid: 
     return Source(lambda rng: rng.choice(tasks["train"]), tasks["valid"][:valid])
 
 
+def start_policy(args: argparse.Namespace, c: Config) -> tuple[Policy, Config, dict[str, Any]]:
+    """What is trained, its settings, and the card it comes with: a checkpoint of ours, or a LoRA on ``--base``."""
+    if args.base is None:
+        file = args.init / "memr1.json"
+        return OwnPolicy.load(args.init), c, json.loads(file.read_text()) if file.exists() else {}
+    from train_ref.hf_policy import BF16_GAP, HfPolicy
+
+    on_gpu = torch.cuda.is_available()
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    if on_gpu and args.max_gap is None:
+        c = replace(c, max_gap=BF16_GAP)
+    policy = HfPolicy(args.base, rank=args.rank, adapter=args.init, dtype=dtype, device="cuda" if on_gpu else "cpu")
+    # No role in the card: at inference too such a model gets the instructions that it was trained with.
+    return policy, c, {"name": f"memr1-{args.role} on {args.base}", "training": {"kind": "instruct model"}}
+
+
+def start_environment(args: argparse.Namespace, c: Config, policy: Policy) -> Environment[Any]:
+    """The environment of the role; a plain model is told what to do, as it is at inference."""
+    plain = args.base is not None
+    if args.role == "answerer":
+        return AnswererEnvironment(c, answer_agent.INSTRUCTIONS if plain else None)
+    if str(args.answerer) == "base":
+        reference: Any = policy.reference()
+        frozen = CachedAnswerer(PolicyAnswerer(reference, instructions=answer_agent.INSTRUCTIONS))
+    else:
+        frozen = frozen_answerer(args.answerer)
+    return ManagerEnvironment(frozen, c, instructions=memory_manager.INSTRUCTIONS if plain else None)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("role", choices=["manager", "answerer"])
-    parser.add_argument("--init", type=Path, required=True, help="checkpoint folder to start from")
-    parser.add_argument("--answerer", type=Path, help="the frozen Answer Agent: a checkpoint folder or a GGUF file")
+    parser.add_argument("--init", type=Path, help="checkpoint folder to start from; with --base a LoRA to go on with")
+    parser.add_argument("--base", help="a LoRA on this Hugging Face model: a folder or a name of the hub")
+    parser.add_argument("--rank", type=int, default=32, help="of the LoRA")
+    parser.add_argument(
+        "--answerer", type=Path, help="the frozen Answer Agent: a checkpoint folder, a GGUF file, or 'base'"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--paper", action="store_true", help="the settings that Memory-R1 publishes")
@@ -303,14 +152,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("a manager is rewarded through an Answer Agent: --answerer")
     if not args.resume and (args.out / "state.pt").exists():
         parser.error(f"there is a run in {args.out} already: --resume, or another folder")
+    if args.init is None and args.base is None:
+        parser.error("something to start from: --init or --base")
     torch.set_num_threads(args.threads)
     c = settings_of(args)
-    policy = OwnPolicy.load(args.init)
-    environment: Environment[Any] = (
-        ManagerEnvironment(frozen_answerer(args.answerer), c) if args.role == "manager" else AnswererEnvironment(c)
-    )
-    card_file = args.init / "memr1.json"
-    card = json.loads(card_file.read_text()) if card_file.exists() else {}
+    torch.manual_seed(c.seed)  # a fresh LoRA begins at random
+    policy, c, card = start_policy(args, c)
+    environment = start_environment(args, c, policy)
     print(memory_plan(policy, c))
     if args.data is None:
         source = world_source(args.role, args.valid)
