@@ -60,13 +60,14 @@ def answer_prompt(
 class AnswerTemplate:
     """The shapes that an answer can have when ``shown`` candidates are in the prompt."""
 
-    def __init__(self, shown: int) -> None:
+    def __init__(self, shown: int, distil: bool = True) -> None:
         self._ordinals = tuple(ordinal(position) for position in range(shown))
+        self._distil = distil
 
     def next_step(self, values: Sequence[str]) -> Step | None:
-        """Ordinals, a colon, the answer; or NONE."""
+        """Ordinals, a colon, the answer; or NONE. Not distilling, no ordinals."""
         if not values:
-            return Choice((*self._ordinals, "NONE"))
+            return Choice((*(self._ordinals if self._distil else (":",)), "NONE"))
         if values[-1] == "NONE":
             return None
         if ":" not in values:
@@ -100,15 +101,16 @@ class AnswerAgent:
         self.model = model
         self.instructions = instructions
 
-    def answer(self, question: str, candidates: Sequence[Candidate]) -> Reply:
+    def answer(self, question: str, candidates: Sequence[Candidate], *, distil: bool = True) -> Reply:
         """Answer ``question`` from ``candidates``, best first. Without candidates nothing is known and no model runs.
 
+        :param distil: name the candidates that matter first; False is for measuring what that is worth
         :raises ModelError: the model could not answer
         """
         if not candidates:
             return Reply(text=UNKNOWN, known=False)
         prompt = answer_prompt(question, candidates, self.instructions)
-        completion = self.model.complete(prompt, AnswerTemplate(len(candidates)))
+        completion = self.model.complete(prompt, AnswerTemplate(len(candidates), distil))
         return parse_reply(completion.values).model_copy(
             update={
                 "confidence": completion.confidences[0],

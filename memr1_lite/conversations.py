@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 from memr1_lite.dates import MONTHS, as_datetime
-from memr1_lite.errors import ConversationFormatError, InvalidInputError
+from memr1_lite.errors import InvalidInputError
 from memr1_lite.records import Record
+from memr1_lite.shapes import expect, expect_visible, parse_json, read_text, wrong_shape
 
 _SESSION = re.compile(r"session_(\d+)")
 _SESSION_TIME = re.compile(r"(\d{1,2}):(\d{2}) ?(am|pm) on (\d{1,2}) ([A-Z][a-z]+),? (\d{4})", re.IGNORECASE)
 _LINE_KEYS = {"speaker", "text", "at", "source_id"}
-Expected = TypeVar("Expected")
 
 
 class Turn(Record):
@@ -33,7 +31,7 @@ def locomo_conversations(path: str | Path) -> list[str]:
 
     :raises ConversationFormatError: the file is of another shape, naming the place
     """
-    return list(_samples(Path(path)))
+    return list(locomo_samples(Path(path)))
 
 
 def read_locomo(path: str | Path, conversation: str | None = None) -> list[Turn]:
@@ -44,30 +42,34 @@ def read_locomo(path: str | Path, conversation: str | None = None) -> list[Turn]
     :raises InvalidInputError: the file holds no such conversation
     """
     path = Path(path)
-    places = _samples(path)
+    places = locomo_samples(path)
     if conversation is None and len(places) == 1:
         conversation = next(iter(places))
     if conversation not in places:
         asked = "Name one conversation" if conversation is None else f"No conversation {conversation!r}"
         raise InvalidInputError(f"{asked} of {str(path)!r}: it holds {', '.join(places) or 'none'}.")
     place = f"{conversation}.conversation"
-    sessions = _expect(places[conversation].get("conversation"), dict, path, place, "an object with session_1, ...")
+    sessions = expect(places[conversation].get("conversation"), dict, path, place, "an object with session_1, ...")
     numbers = sorted(int(match[1]) for key in sessions if (match := _SESSION.fullmatch(key)))
     turns = []
     for number in numbers:
         at = _session_time(path, f"{place}.session_{number}_date_time", sessions.get(f"session_{number}_date_time"))
-        entries = _expect(sessions[f"session_{number}"], list, path, f"{place}.session_{number}", "a list of turns")
+        entries = expect(sessions[f"session_{number}"], list, path, f"{place}.session_{number}", "a list of turns")
         for position, entry in enumerate(entries):
             turns.append(_locomo_turn(path, f"{place}.session_{number}[{position}]", entry, at, conversation))
     return turns
 
 
-def _samples(path: Path) -> dict[str, dict[str, object]]:
-    samples = _expect(_json(path, _text(path)), list, path, "the top", "a list of conversations")
+def locomo_samples(path: Path) -> dict[str, dict[str, object]]:
+    """The conversations of a file in the shape of ``locomo10.json``, as they stand there, by their ``sample_id``.
+
+    :raises ConversationFormatError: the file is of another shape, naming the place
+    """
+    samples = expect(parse_json(path, read_text(path)), list, path, "the top", "a list of conversations")
     places: dict[str, dict[str, object]] = {}
     for position, sample in enumerate(samples):
-        sample = _expect(sample, dict, path, f"[{position}]", "an object")
-        places[_expect(sample.get("sample_id"), str, path, f"[{position}].sample_id", "a text")] = sample
+        sample = expect(sample, dict, path, f"[{position}]", "an object")
+        places[expect(sample.get("sample_id"), str, path, f"[{position}].sample_id", "a text")] = sample
     return places
 
 
@@ -80,82 +82,54 @@ def read_jsonl(path: str | Path) -> list[Turn]:
     """
     path = Path(path)
     turns = []
-    for number, line in enumerate(_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         place = f"line {number}"
-        entry = _expect(_json(path, line, number), dict, path, place, 'an object such as {"speaker": ..., "text": ...}')
+        entry = expect(
+            parse_json(path, line, number), dict, path, place, 'an object such as {"speaker": ..., "text": ...}'
+        )
         if unknown := sorted(set(entry) - _LINE_KEYS):
-            raise _wrong(path, place, f"only the keys {', '.join(sorted(_LINE_KEYS))}", f"also {', '.join(unknown)}")
-        fields = {key: _expect(entry.get(key), str, path, f"{place}, {key!r}", "a text") for key in ("speaker", "text")}
-        _visible(path, f"{place}, 'text'", fields["text"])
+            raise wrong_shape(
+                path, place, f"only the keys {', '.join(sorted(_LINE_KEYS))}", f"also {', '.join(unknown)}"
+            )
+        fields = {key: expect(entry.get(key), str, path, f"{place}, {key!r}", "a text") for key in ("speaker", "text")}
+        expect_visible(path, f"{place}, 'text'", fields["text"])
         digest = hashlib.blake2b(line.strip().encode(errors="replace"), digest_size=4).hexdigest()
         source_id = entry.get("source_id", f"{path.name}:{number}:{digest}")
-        _expect(source_id, str, path, f"{place}, 'source_id'", "a text")
+        expect(source_id, str, path, f"{place}, 'source_id'", "a text")
         turns.append(Turn(**fields, at=_line_time(path, f"{place}, 'at'", entry.get("at")), source_id=source_id))
     return turns
 
 
 def _locomo_turn(path: Path, place: str, entry: object, at: datetime, conversation: str) -> Turn:
-    entry = _expect(entry, dict, path, place, "an object")
-    speaker, turn_id = (_expect(entry.get(key), str, path, f"{place}.{key}", "a text") for key in ("speaker", "dia_id"))
-    text = _expect(entry.get("text"), str, path, f"{place}.text", "a text").strip()
+    entry = expect(entry, dict, path, place, "an object")
+    speaker, turn_id = (expect(entry.get(key), str, path, f"{place}.{key}", "a text") for key in ("speaker", "dia_id"))
+    text = expect(entry.get("text"), str, path, f"{place}.text", "a text").strip()
     if (caption := entry.get("blip_caption")) is not None:
-        caption = _expect(caption, str, path, f"{place}.blip_caption", "a text")
+        caption = expect(caption, str, path, f"{place}.blip_caption", "a text")
         text = f"{text} [shares a photo: {caption}]".strip()
-    _visible(path, f"{place}.text", text)
+    expect_visible(path, f"{place}.text", text)
     return Turn(speaker=speaker, text=text, at=at, source_id=f"{conversation}/{turn_id}")
 
 
 def _session_time(path: Path, place: str, written: object) -> datetime:
     expected = "a time such as '1:56 pm on 8 May, 2023'"
-    match = _SESSION_TIME.fullmatch(_expect(written, str, path, place, expected).strip())
+    match = _SESSION_TIME.fullmatch(expect(written, str, path, place, expected).strip())
     if match is None or match[5].capitalize() not in MONTHS:
-        raise _wrong(path, place, expected, repr(written))
+        raise wrong_shape(path, place, expected, repr(written))
     hour = int(match[1]) % 12 + (12 if match[3].lower() == "pm" else 0)
     month = MONTHS.index(match[5].capitalize()) + 1
     try:
         return datetime(int(match[6]), month, int(match[4]), hour, int(match[2]))
     except ValueError as error:
-        raise _wrong(path, place, expected, repr(written)) from error
+        raise wrong_shape(path, place, expected, repr(written)) from error
 
 
 def _line_time(path: Path, place: str, written: object) -> datetime | None:
     if written is None:
         return None
     try:
-        return as_datetime(_expect(written, str, path, place, "an ISO 8601 text"))
+        return as_datetime(expect(written, str, path, place, "an ISO 8601 text"))
     except InvalidInputError as error:
-        raise _wrong(path, place, "ISO 8601 text such as '2023-06-16'", repr(written)) from error
-
-
-def _visible(path: Path, place: str, text: str) -> None:
-    if not text.strip():
-        raise _wrong(path, place, "a text that is not blank", repr(text))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConversationFormatError(f"Cannot read {str(path)!r}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise _wrong(path, f"byte {error.start}", "UTF-8 text", "another encoding") from error
-
-
-def _json(path: Path, text: str, line: int | None = None) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:  # not only JSONDecodeError: a number may be too long to read
-        number = line or getattr(error, "lineno", 1)
-        raise _wrong(path, f"line {number}", "JSON", str(error)) from error
-
-
-def _expect(value: object, kind: type[Expected], path: Path, place: str, expected: str) -> Expected:
-    if not isinstance(value, kind):
-        raise _wrong(path, place, expected, "nothing" if value is None else f"{value!r:.60}")
-    return value
-
-
-def _wrong(path: Path, place: str, expected: str, found: str) -> ConversationFormatError:
-    return ConversationFormatError(f"{str(path)!r}, {place}: expected {expected}, found {found}.")
+        raise wrong_shape(path, place, "ISO 8601 text such as '2023-06-16'", repr(written)) from error

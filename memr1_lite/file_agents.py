@@ -50,10 +50,10 @@ class FileAgents:
         with self._in_use():
             return self._loaded_manager().decide(message, similar)
 
-    def answer(self, question: str, candidates: Sequence[Candidate]) -> Reply:
-        """Answer ``question`` with the Answer Agent's model."""
+    def answer(self, question: str, candidates: Sequence[Candidate], *, distil: bool = True) -> Reply:
+        """Answer ``question`` with the Answer Agent's model; ``distil`` as in :meth:`AnswerAgent.answer`."""
         with self._in_use():
-            return self._loaded_answerer().answer(question, candidates)
+            return self._loaded_answerer().answer(question, candidates, distil=distil)
 
     def warm(self) -> None:
         """Load both models and evaluate what stands at the beginning of every prompt.

@@ -22,7 +22,7 @@ LAYERS = [  # the top first
     {"hits"},
     {"store", "question", "scoring"},
     {"migrations", "vector_index", "embedders", "llama", "testing"},
-    {"exact_vectors", "index_file", "dates", "config"},
+    {"exact_vectors", "index_file", "dates", "config", "shapes"},
     {"llm", "control"},
     {"records"},
     {"errors"},

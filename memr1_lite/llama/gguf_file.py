@@ -30,7 +30,7 @@ def check_gguf(path: Path, expected_sha256: str | None = None) -> None:
     try:
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)
-        digest = None if expected_sha256 is None else _sha256(path)
+        digest = None if expected_sha256 is None else sha256_of(path)
     except OSError as error:
         raise ModelLoadError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
     if header[:4] != MAGIC:
@@ -44,7 +44,8 @@ def check_gguf(path: Path, expected_sha256: str | None = None) -> None:
         raise ModelLoadError(f"{str(path)!r} has the SHA-256 {digest}, not {expected_sha256.lower()}: get it again.")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The checksum of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from memr1_lite.cli.evaluation import suites
+from memr1_lite.cli.evaluation import benchmarks, suites
 
 
 @click.group(name="eval")
@@ -18,7 +18,6 @@ def eval_() -> None:
     """
 
 
-_COMMANDS = [value for module in (suites,) for value in vars(module).values() if isinstance(value, click.Command)]
-for _command in _COMMANDS:
+for _command in (*benchmarks.COMMANDS, *suites.COMMANDS):
     eval_.add_command(_command)
 del _command

@@ -36,3 +36,6 @@ def hand(limit: int | None, keep: Path | None, manager: Path | None, answerer: P
     if keep is not None:
         keep.write_text("".join(result.model_dump_json() + "\n" for result in results), encoding="utf-8")
     show([hand_scores(results)], as_json, lambda _: hand_lines(results))
+
+
+COMMANDS = (hand,)

@@ -1,0 +1,166 @@
+"""The commands that run benchmark files, and look at finished runs."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from memr1_lite.cli.common import agent_options, gguf
+from memr1_lite.config import Agents, BankConfig
+from memr1_lite.embedders import LexicalEmbedder
+from memr1_lite.errors import InvalidInputError
+from memr1_lite.evaluation.benchmark import Benchmark, limited
+from memr1_lite.evaluation.compare import compare_lines
+from memr1_lite.evaluation.judge import HttpJudge, Judge, ModelJudge, judge_all, judge_steps
+from memr1_lite.evaluation.locomo import Adversarial, read_locomo_benchmark
+from memr1_lite.evaluation.longmemeval import read_longmemeval
+from memr1_lite.evaluation.machine import agent_files, hashes, machine, peak_memory_mib
+from memr1_lite.evaluation.msc import read_msc
+from memr1_lite.evaluation.plot import plot_run
+from memr1_lite.evaluation.report import report_lines
+from memr1_lite.evaluation.run_files import RunFolder, RunSettings
+from memr1_lite.evaluation.runner import Runner
+from memr1_lite.file_agents import FileAgents
+from memr1_lite.llama.gguf_file import sha256_of
+
+folder = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--conversations", help="LoCoMo's, by name, or train, validation, test; separated by commas.")
+@click.option("--adversarial", is_flag=True, help="LoCoMo's adversarial questions too: right is not to know.")
+@click.option("--limit", type=click.IntRange(min=1), help="At most so many questions per conversation.")
+@click.option("--out", type=folder, help="Folder of the run; one that is there goes on. eval-BENCHMARK if left out.")
+@click.option("--candidates", type=int, default=BankConfig().candidates, show_default=True, help="Shown per question.")
+@click.option("--threads", type=click.IntRange(min=1), help="For llama.cpp.")
+@click.option("--baseline", default="bm25", show_default=True, help="The system that the others are tested against.")
+@click.option("--prompted", type=gguf, help="GGUF of an untrained model, which plays both roles as one more baseline.")
+@click.option("--judge", type=gguf, help="GGUF of a model that judges the answers.")
+@click.option("--judge-url", help="An OpenAI-compatible address of a judge instead, such as http://localhost:8080/v1.")
+@click.option("--judge-model", default="default", help="The judge's name at that address.")
+@click.option("--judge-key", envvar="MEMR1_JUDGE_KEY", show_envvar=True, help="The key that the address asks for.")
+@agent_options
+def _run(
+    benchmark: str,
+    file: Path,
+    conversations: str | None,
+    adversarial: bool,
+    limit: int | None,
+    out: Path | None,
+    candidates: int,
+    threads: int | None,
+    baseline: str,
+    prompted: Path | None,
+    judge: Path | None,
+    judge_url: str | None,
+    judge_model: str,
+    judge_key: str | None,
+    manager: Path | None,
+    answerer: Path | None,
+) -> None:
+    read = limited(_read(benchmark, file, conversations, adversarial), limit)
+    agents = Agents(manager=manager, answerer=answerer)
+    files = agent_files(agents) | ({"prompted": prompted} if prompted else {})
+    config = BankConfig(candidates=candidates, threads=threads)
+    embedder = LexicalEmbedder()
+    place = RunFolder(out or Path(f"eval-{benchmark}"))
+    place.begin(
+        RunSettings(
+            benchmark=read.name,
+            file=file.name,
+            file_sha256=sha256_of(file),
+            conversations=tuple(talk.id for talk in read.talks),
+            questions=sum(len(talk.questions) for talk in read.talks),
+            candidates=candidates,
+            similar=config.similar,
+            embedder=embedder.name,
+            agents=hashes(files),
+            machine=machine(),
+            notes=read.notes,
+        )
+    )
+    both = FileAgents(agents, config)
+    stranger = None if prompted is None else FileAgents(Agents(manager=prompted, answerer=prompted), config)
+    try:
+        runner = Runner(place, both, embedder, config, stranger)
+        with click.progressbar(length=runner.steps(read), label=f"Running in {place.path}", file=sys.stderr) as bar:
+            runner.run(read, done=bar.update)
+    finally:
+        both.close()
+        if stranger is not None:
+            stranger.close()
+    if judge is not None or judge_url is not None:
+        _judge(place, ModelJudge.load(judge, threads) if judge else HttpJudge(str(judge_url), judge_model, judge_key))
+    lines = report_lines(place.settings(), place.results(), place.costs(), place.judged(), baseline)
+    peak = peak_memory_mib()
+    lines += [] if peak is None else [f"peak memory of this process: {peak:.0f} MiB"]
+    (place.path / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    click.echo("\n".join(lines))
+
+
+@click.command()
+@click.argument("first", type=folder)
+@click.argument("second", type=folder)
+def compare(first: Path, second: Path) -> None:
+    """Compare two runs on the questions that both have.
+
+    \b
+    Example:
+        memr1 eval compare eval-before eval-after
+    """
+    one, other = (RunFolder(each) for each in (first, second))
+    for run in (one, other):
+        click.echo(f"{run.path}: {', '.join(run.settings().agents.values())}", err=True)
+    click.echo("\n".join(compare_lines(one.results(), other.results())))
+
+
+@click.command()
+@click.argument("run", type=folder)
+@click.argument("picture", type=click.Path(dir_okay=False, path_type=Path))
+def plot(run: Path, picture: Path) -> None:
+    """Draw a run: F1 and BLEU-1 of every system. Needs matplotlib.
+
+    \b
+    Example:
+        memr1 eval plot eval-locomo locomo.png
+    """
+    place = RunFolder(run)
+    place.settings()
+    plot_run(place.results(), picture)
+
+
+def _read(benchmark: str, file: Path, conversations: str | None, adversarial: bool) -> Benchmark:
+    if benchmark == "locomo":
+        chosen = [name.strip() for name in conversations.split(",")] if conversations else []
+        right: Adversarial = "abstain" if adversarial else "leave-out"
+        return read_locomo_benchmark(file, chosen, right)
+    if conversations is not None or adversarial:
+        raise InvalidInputError("--conversations and --adversarial are for LoCoMo.")
+    return read_longmemeval(file) if benchmark == "longmemeval" else read_msc(file)
+
+
+def _judge(place: RunFolder, judge: Judge) -> None:
+    results = place.results()
+    with click.progressbar(length=judge_steps(results), label="Judging", file=sys.stderr) as bar:
+        for verdict in judge_all(results, judge, place.judged(), done=bar.update):
+            place.keep(verdict)
+
+
+def _benchmark(name: str, about: str, example: str) -> click.Command:
+    """The command of one benchmark: all have the same options."""
+    steps = "Interrupted and run again it goes on where it stopped. The table comes last, and with all baselines."
+    text = f"Measure a memory and its baselines on {about}.\n\n{steps}\n\n\b\nExample:\n    memr1 eval {example}\n"
+    return click.Command(name, params=_run.params, callback=partial(_run.callback or _run, name), help=text)
+
+
+COMMANDS = (
+    _benchmark("locomo", "LoCoMo's FILE", "locomo locomo10.json --conversations conv-30"),
+    _benchmark("longmemeval", "one of LongMemEval's FILEs", "longmemeval longmemeval_oracle.json --out oracle"),
+    _benchmark("msc", "a FILE of MSC-Self-Instruct", "msc msc_self_instruct.jsonl"),
+    compare,
+    plot,
+)

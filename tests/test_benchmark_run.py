@@ -1,0 +1,346 @@
+"""A benchmark run: every system asked, nothing lost by a kill, no table without its baselines."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from test_benchmark_files import LOCOMO
+
+from memr1_lite import cli
+from memr1_lite.cli.evaluation import benchmarks
+from memr1_lite.config import BankConfig
+from memr1_lite.conversations import Turn
+from memr1_lite.embedders import LexicalEmbedder
+from memr1_lite.errors import ContextOverflowError, InvalidInputError, MalformedOutputError, ModelError, ModelLoadError
+from memr1_lite.evaluation.benchmark import Benchmark, Question, Talk
+from memr1_lite.evaluation.compare import compare_lines
+from memr1_lite.evaluation.judge import HttpJudge, ModelJudge, judge_all
+from memr1_lite.evaluation.report import report_lines
+from memr1_lite.evaluation.run_files import RunFolder, RunSettings
+from memr1_lite.evaluation.runner import Runner
+from memr1_lite.evaluation.systems import BASELINES, OURS, AddOnly, in_blocks
+from memr1_lite.records import Add, Decision, Delete, Memory, Message, Reply, Update
+from memr1_lite.testing import ScriptedModel
+
+AT = datetime(2023, 5, 8)
+TALK = Talk(
+    id="conv-1",
+    turns=tuple(
+        Turn(speaker=speaker, text=text, at=AT, source_id=f"conv-1/D1:{number}")
+        for number, (speaker, text) in enumerate(
+            [("Ann", "I keep bees."), ("Ben", "I bought a kayak."), ("Ann", "Rain again."), ("Ben", "break")], start=1
+        )
+    ),
+    questions=(
+        Question(
+            id="conv-1/q1",
+            text="What does Ann keep?",
+            answers=("bees",),
+            category="single-hop",
+            evidence=("conv-1/D1:1",),
+        ),
+        Question(id="conv-1/q2", text="What is Ann's boat called?", answers=(), category="adversarial"),
+        Question(id="conv-1/q3", text="What did Ben break?", answers=("a leg",), category="single-hop"),
+    ),
+)
+BENCHMARK = Benchmark(name="Test", talks=(TALK,))
+SETTINGS = RunSettings(
+    benchmark="Test",
+    file="test.json",
+    file_sha256="0",
+    conversations=("conv-1",),
+    questions=3,
+    candidates=20,
+    similar=8,
+    embedder="lexical",
+    agents={},
+    machine="this one",
+    notes=("a note",),
+)
+
+
+class Agents:
+    """Writes every turn down, finds bees where they are shown, and fails where it is told."""
+
+    def __init__(self):
+        self.decided, self.answered, self.undistilled = 0, 0, 0
+
+    def decide(self, message, similar):
+        self.decided += 1
+        if message.text == "break":
+            raise MalformedOutputError("No operation.", raw="")
+        text = f"{message.speaker} said: {message.text}"
+        return Decision(operations=(Add(op="ADD", text=text),), prompt_tokens=10, output_tokens=2)
+
+    def answer(self, question, candidates, *, distil=True):
+        self.answered += 1
+        self.undistilled += not distil
+        if "break" in question:
+            raise ModelError("llama.cpp failed")
+        for position, candidate in enumerate(candidates):
+            if "bees" in candidate.text and "keep" in question:
+                return Reply(text="bees", known=True, cited=(position,), prompt_tokens=30, output_tokens=3)
+        return Reply(text="I don't know.", known=False, prompt_tokens=30, output_tokens=1)
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = RunFolder(tmp_path / "run")
+    place.begin(SETTINGS)
+    return place
+
+
+def run(folder, agents, prompted=None):
+    Runner(folder, agents, LexicalEmbedder(), BankConfig(candidates=20), prompted).run(BENCHMARK)
+
+
+def test_every_question_is_put_to_every_system_with_scores_and_costs(folder):
+    agents = Agents()
+    run(folder, agents)
+    results = {(result.system, result.question): result for result in folder.results()}
+    assert len(results) == len(folder.results()) == 3 * len((*BASELINES, *OURS))
+    for system in (*BASELINES, *OURS):
+        bees = results[system.name, "conv-1/q1"]
+        assert (bees.answer, bees.exact, bees.set_f1, bees.calls, bees.prompt_tokens) == ("bees", 1.0, 1.0, 1, 30)
+        assert len(bees.cited) == 1
+        assert results[system.name, "conv-1/q2"].exact == 1.0
+        failed = results[system.name, "conv-1/q3"]
+        assert (failed.exact, failed.error) == (0.0, "llama.cpp failed")
+    assert results["bm25", "conv-1/q1"].recall == {"5": 1.0, "10": 1.0, "30": 1.0, "60": 1.0}
+    assert results["full context", "conv-1/q1"].recall is None
+    assert agents.undistilled == 3
+
+
+def test_a_failed_turn_costs_an_error_and_stays_searchable(folder):
+    run(folder, Agents())
+    managed = [cost for cost in folder.costs() if cost.bank == "managed"]
+    assert [cost.error is not None for cost in managed] == [False, False, False, True]
+    assert sum(cost.prompt_tokens for cost in managed) == 30
+    assert all(cost.calls == 0 for cost in folder.costs() if cost.bank == "turns")
+
+
+def test_a_run_that_is_done_asks_nothing_again(folder):
+    run(folder, Agents())
+    before, again = folder.results(), Agents()
+    run(folder, again)
+    assert (again.decided, again.answered) == (0, 0)
+    assert folder.results() == before
+
+
+def test_half_a_line_is_cut_off_and_its_question_asked_again(folder):
+    run(folder, Agents())
+    file = folder.path / "questions.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-20])
+    again = Agents()
+    run(folder, again)
+    assert again.answered == 1
+    assert len(file.read_bytes().splitlines()) == len(whole.splitlines())
+
+
+def test_the_report_has_intervals_costs_paired_tests_and_the_papers_labels(folder):
+    run(folder, Agents())
+    text = "\n".join(report_lines(SETTINGS, folder.results(), folder.costs(), baseline="rag"))
+    assert "a note" in text
+    assert "66.7 [" in text
+    assert "F1 - rag" in text
+    assert "tokens in/turn" in text
+    assert "single-hop (n=2)" in text
+
+
+def test_no_table_without_its_baselines(folder):
+    run(folder, Agents())
+    without = [result for result in folder.results() if result.system != "bm25"]
+    with pytest.raises(InvalidInputError, match="not finished for bm25"):
+        report_lines(SETTINGS, without, folder.costs())
+    with pytest.raises(InvalidInputError, match="No system is called 'gpt'"):
+        report_lines(SETTINGS, folder.results(), folder.costs(), baseline="gpt")
+
+
+def test_a_folder_holds_one_run(folder):
+    with pytest.raises(InvalidInputError, match="another candidates"):
+        folder.begin(SETTINGS.model_copy(update={"candidates": 30}))
+    with pytest.raises(InvalidInputError, match="not the folder of a run"):
+        RunFolder(folder.path / "nothing").settings()
+
+
+def test_an_untrained_model_is_one_more_baseline_with_its_own_memories(folder):
+    prompted = Agents()
+    run(folder, Agents(), prompted)
+    assert {cost.bank for cost in folder.costs()} == {"turns", "add-only", "managed", "prompted"}
+    assert (prompted.decided, prompted.answered) == (4, 3)
+    assert "prompted: both agents untrained" in "\n".join(report_lines(SETTINGS, folder.results(), folder.costs()))
+
+
+def test_an_agent_that_cannot_be_loaded_ends_the_run(folder):
+    class Missing(Agents):
+        def decide(self, message, similar):
+            raise ModelLoadError("no such file")
+
+    with pytest.raises(ModelLoadError):
+        run(folder, Missing())
+
+
+def test_a_benchmark_without_questions_is_refused(folder):
+    empty = Benchmark(name="Test", talks=(TALK.model_copy(update={"questions": ()}),))
+    with pytest.raises(InvalidInputError, match="no question"):
+        Runner(folder, Agents(), LexicalEmbedder(), BankConfig()).run(empty)
+
+
+def test_the_whole_context_is_cut_from_its_oldest_end_until_it_fits():
+    messages = [Message(id=number, speaker="Ann", text=f"turn {number}") for number in range(1, 131)]
+    blocks = in_blocks(messages)
+    assert len(blocks) == 44
+    assert "turn 130" in blocks[0].text
+    assert "turn 1 /" in blocks[-1].text
+
+    class Narrow(Agents):
+        def answer(self, question, candidates, *, distil=True):
+            if len(candidates) > 10:
+                raise ContextOverflowError(100 * len(candidates), 1000)
+            return Reply(text=candidates[-1].text, known=True)
+
+    from memr1_lite.evaluation.counted import CountedAgents
+
+    counted = CountedAgents(Narrow())
+    shown, _ = counted.answer_fitting("?", blocks)
+    assert list(shown) == blocks[:10]
+    assert counted.take().calls == 1
+
+
+def test_an_add_only_memory_never_updates_or_deletes():
+    class Changing(Agents):
+        def decide(self, message, similar):
+            update = Update(op="UPDATE", memory_id=1, version=1, text="Ann keeps bees and hens.")
+            return Decision(operations=(update, Delete(op="DELETE", memory_id=2, version=1)))
+
+    decision = AddOnly(Changing()).decide(Message(id=1, speaker="Ann", text="."), [Memory(id=1, text="a")])
+    assert decision.operations == (Add(op="ADD", text="Ann keeps bees and hens."),)
+
+
+def test_two_runs_are_compared_on_the_questions_of_both(folder):
+    run(folder, Agents())
+    results = folder.results()
+    worse = [each.model_copy(update={"exact": 0.0}) for each in results]
+    text = "\n".join(compare_lines(results, worse))
+    assert "| bm25: EM" in text
+    assert "+66.7" in text
+    assert "2/0" in text
+    with pytest.raises(InvalidInputError, match="in common"):
+        compare_lines(results, [])
+
+
+def test_a_judge_of_ours_is_tested_on_wrong_answers_first(folder):
+    run(folder, Agents())
+    results = folder.results()
+    asked = len([result for result in results if result.answers])
+    verdicts = [("CORRECT",)] + [("WRONG",)] * 100
+    judge = ModelJudge(ScriptedModel(verdicts, name="strict"))
+    judged = list(judge_all(results, judge, [], done=lambda steps: None))
+    assert [each.control for each in judged[:3]] == [True, True, False]
+    assert len(judged) == asked + 2
+    assert judged[0].correct
+    text = "\n".join(report_lines(SETTINGS, results, folder.costs(), judged))
+    assert "J is the verdict of strict. Of 2 wrong answers put to it, it let through 50.0" in text
+    assert list(judge_all(results, judge, judged, done=lambda steps: None)) == []
+
+
+class Answering(BaseHTTPRequestHandler):
+    """An OpenAI-compatible server that says what its class is told."""
+
+    says = "CORRECT"
+    seen: list = []  # noqa: RUF012
+
+    def do_POST(self):
+        self.seen.append(
+            (self.headers["Authorization"], json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        )
+        body = json.dumps({"choices": [{"message": {"content": self.says}}]}).encode()
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_judge_at_an_address_is_asked_and_believed_only_where_it_decides():
+    server = HTTPServer(("127.0.0.1", 0), Answering)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        judge = HttpJudge(f"http://127.0.0.1:{server.server_port}/v1/", "big", key="k")
+        assert judge.is_right("What?", "bees", "honey bees")
+        key, body = Answering.seen[-1]
+        assert (key, body["model"], body["temperature"]) == ("Bearer k", "big", 0)
+        Answering.says = "It depends."
+        with pytest.raises(ModelError, match="neither CORRECT nor WRONG"):
+            judge.is_right("What?", "bees", "honey bees")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    with pytest.raises(ModelError, match="Check the address"):
+        judge.is_right("What?", "bees", "honey bees")
+
+
+def test_the_command_runs_prints_compares_and_draws(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "FileAgents", lambda agents, threads: Agents())
+    file = tmp_path / "locomo.json"
+    file.write_text(json.dumps(LOCOMO))
+    out = str(tmp_path / "run")
+    command = ["eval", "locomo", str(file), "--conversations", "validation", "--out", out, "--candidates", "20"]
+    done = CliRunner().invoke(cli.main, command)
+    assert done.exit_code == 0, done.output
+    assert "| ours, no distillation" in done.stdout
+    assert "multi-hop, paper: Single Hop (n=1)" in done.stdout
+    assert (tmp_path / "run" / "table.md").read_text() == done.stdout
+    again = CliRunner().invoke(cli.main, ["eval", "compare", out, out])
+    assert "| ours: F1" in again.stdout
+    picture = tmp_path / "run.png"
+    assert CliRunner().invoke(cli.main, ["eval", "plot", out, str(picture)]).exit_code == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    wrong = CliRunner().invoke(cli.main, ["eval", "msc", str(file), "--conversations", "x"])
+    assert "Error: --conversations" in wrong.stderr
+
+
+def test_a_run_killed_at_any_moment_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
+    file = tmp_path / "locomo.json"
+    sample = json.loads(json.dumps(LOCOMO[:1]))
+    session = sample[0]["conversation"]["session_1"]
+    session += [{"speaker": "Ann", "dia_id": f"D1:{n}", "text": f"I bought a lamp number {n}."} for n in range(3, 16)]
+    file.write_text(json.dumps(sample))
+    command = [sys.executable, "-m", "memr1_lite", "eval", "locomo", str(file), "--threads", "1", "--limit", "2"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    kills = 0
+    for lines in (5, 20):
+        process = subprocess.Popen(
+            [*command, "--out", str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        turns = killed / "turns.jsonl"
+        while process.poll() is None and (not turns.exists() or turns.read_bytes().count(b"\n") < lines):
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 2
+    for out in (killed, whole):
+        subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
+    one, other = (
+        {(result.system, result.question): result.answer for result in RunFolder(Path(out)).results()}
+        for out in (killed, whole)
+    )
+    assert one == other
+    assert len(one) == 2 * len((*BASELINES, *OURS))
