@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.errors import ConvertError
+from convert.safetensors_file import StoredTensor, read_header
 
-DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-"""Numeric types of safetensors that weights come in; numpy has no bfloat16, so its bits are read as integers."""
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where one tensor lies: ``start`` in bytes from the beginning of ``path``."""
-
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
+INDEX = "model.safetensors.index.json"
+BLOCK_BYTES = 1 << 24
+"""About as much of a tensor is read at a time where it is not needed whole."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +27,40 @@ class Checkpoint:
     folder: Path
     config: Mapping[str, Any]
     tokenizer: Mapping[str, Any]
-    chat_template: str
+    tokenizer_config: Mapping[str, Any]
     training: Mapping[str, Any]
     tensors: Mapping[str, StoredTensor]
 
     def read(self, name: str) -> npt.NDArray[np.float32]:
         """One tensor as float32."""
-        stored = self.tensors[name]
-        data: npt.NDArray[Any] = np.fromfile(
-            stored.path, DTYPES[stored.dtype], count=math.prod(stored.shape), offset=stored.start
-        ).reshape(stored.shape)
-        if stored.dtype == "BF16":
-            return (data.astype(np.uint32) << 16).view(np.float32)
-        return data.astype(np.float32)
+        return self.tensors[name].rows()
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja text of the default chat template; None for a model that does not talk."""
+        beside = self.folder / "chat_template.jinja"
+        if beside.exists():
+            return read_text(beside)
+        template = self.tokenizer_config.get("chat_template")
+        if isinstance(template, list):
+            template = {entry["name"]: entry["template"] for entry in template}.get("default")
+        return template if isinstance(template, str) else None
+
+    def sha256(self) -> str:
+        """Of names, types, shapes and bytes of all tensors in the order of their names, however they are sharded."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            remaining = tensor.nbytes
+            with tensor.path.open("rb") as file:
+                file.seek(tensor.start)
+                while remaining:
+                    block = file.read(min(remaining, BLOCK_BYTES))
+                    if not block:
+                        raise ConvertError(f"{str(tensor.path)!r} ends inside tensor {name!r}.")
+                    digest.update(block)
+                    remaining -= len(block)
+        return digest.hexdigest()
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -61,18 +74,26 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         folder=folder,
         config=read_json(folder / "config.json"),
         tokenizer=read_json(folder / "tokenizer.json"),
-        chat_template=_chat_template(folder),
+        tokenizer_config=read_json(folder / "tokenizer_config.json"),
         training=read_json(folder / "memr1.json") if (folder / "memr1.json").exists() else {},
         tensors=_tensors(folder),
     )
 
 
+def read_text(path: Path) -> str:
+    """The text of a file."""
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise ConvertError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise ConvertError(f"{str(path)!r} is not text: {error}.") from error
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConvertError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+        content = json.loads(read_text(path))
     except ValueError as error:
         raise ConvertError(f"{str(path)!r} is not JSON: {error}.") from error
     if not isinstance(content, dict):
@@ -80,44 +101,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _chat_template(folder: Path) -> str:
-    beside = folder / "chat_template.jinja"
-    if beside.exists():
-        return beside.read_text("utf-8")
-    template = read_json(folder / "tokenizer_config.json").get("chat_template")
-    if not isinstance(template, str):
-        raise ConvertError(f"{str(folder)!r} has no chat template in tokenizer_config.json; an agent needs one.")
-    return template
-
-
 def _tensors(folder: Path) -> dict[str, StoredTensor]:
-    index = folder / "model.safetensors.index.json"
-    names = set(read_json(index)["weight_map"].values()) if index.exists() else {"model.safetensors"}
-    tensors: dict[str, StoredTensor] = {}
-    for name in sorted(names):
-        tensors |= _header(folder / name)
-    return tensors
-
-
-def _header(path: Path) -> dict[str, StoredTensor]:
-    """A safetensors file: 8 bytes length, that much JSON, then the tensors' bytes."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            entries = json.loads(file.read(length) if length <= path.stat().st_size else b"")
-    except OSError as error:
-        raise ConvertError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise ConvertError(f"{str(path)!r} is not a whole safetensors file.") from error
-    entries.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in entries.items():
-        if entry["dtype"] not in DTYPES:
-            raise ConvertError(
-                f"Tensor {name!r} of {path.name!r} has type {entry['dtype']}, not one of {list(DTYPES)}."
-            )
-        begin, end = entry["data_offsets"]
-        if 8 + length + end > path.stat().st_size:
-            raise ConvertError(f"{str(path)!r} is cut off inside tensor {name!r}.")
-        tensors[name] = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), 8 + length + begin)
-    return tensors
+    if not (folder / INDEX).exists():
+        return read_header(folder / "model.safetensors")
+    homes: dict[str, str] = read_json(folder / INDEX).get("weight_map", {})
+    shards = {name: read_header(folder / name) for name in sorted(set(homes.values()))}
+    lost = sorted(name for name, shard in homes.items() if name not in shards[shard])
+    if lost or not homes:
+        raise ConvertError(
+            f"{str(folder / INDEX)!r} does not fit its shards: {lost or 'it names no tensors'}"
+            + (f", of which {lost[0]!r} is not in {homes[lost[0]]!r}." if lost else ".")
+        )
+    return {name: shards[shard][name] for name, shard in homes.items()}

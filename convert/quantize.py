@@ -9,6 +9,7 @@ from pathlib import Path
 
 from convert.errors import ConvertError
 from convert.output import refuse_existing, whole_file
+from convert.sizes import size_table
 from memr1_lite.errors import ModelLoadError
 from memr1_lite.llama.gguf_file import check_gguf
 from memr1_lite.llama.library import load_library, log
@@ -59,4 +60,4 @@ def main(arguments: argparse.Namespace) -> None:
     quantize(
         arguments.source, arguments.target, quant=arguments.quant, threads=arguments.threads, force=arguments.force
     )
-    print(f"{arguments.target}  {arguments.target.stat().st_size:,} bytes")
+    print(size_table(arguments.target))

@@ -1,96 +1,118 @@
-"""Checkpoint folder to a GGUF file in F32 or F16: ``python -m convert to-gguf CHECKPOINT OUT.gguf``."""
+"""Checkpoint folder to a GGUF file in F32, F16, BF16 or Q8_0: ``python -m convert to-gguf CHECKPOINT OUT.gguf``."""
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
-from gguf import GGUFWriter, LlamaFileType
+import numpy.typing as npt
+from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter
+from tqdm import tqdm
 
-from convert import arch_qwen3
-from convert.checkpoint import Checkpoint, read_checkpoint
+from convert.architectures import architecture_of
+from convert.checkpoint import BLOCK_BYTES, Checkpoint, read_checkpoint
+from convert.decoder import Decoder
 from convert.errors import ConvertError
-from convert.output import whole_file
+from convert.metadata import add_metadata
+from convert.number_types import FILE_TYPES, byte_count, encode, type_of
+from convert.output import refuse_full_disk, whole_file
+from convert.sizes import size_table
+from convert.tensor_spec import TensorSpec
 from convert.tokenizer import add_tokenizer
-
-ARCHITECTURES: dict[str, ModuleType] = {"qwen3": arch_qwen3}
-"""``model_type`` of config.json, and the file that knows it."""
-TYPES = {"F32": LlamaFileType.ALL_F32, "F16": LlamaFileType.MOSTLY_F16}
 
 
 def to_gguf(source: Path, target: Path, *, outtype: str = "F16", force: bool = False) -> None:
     """Write the checkpoint in ``source`` as ``target``. The same checkpoint gives the same bytes.
 
-    :param outtype: ``F32`` or ``F16``; vectors (the norms) stay F32 in both
+    Only a block of one tensor is in memory at a time.
+
+    :param outtype: ``F32``, ``F16``, ``BF16`` or ``Q8_0``; vectors (the norms) stay F32 in all of them
     :raises ConvertError: the checkpoint cannot be converted, or ``target`` exists
     """
     checkpoint = read_checkpoint(source)
-    kind = checkpoint.config.get("model_type")
-    if kind not in ARCHITECTURES:
-        raise ConvertError(f"config.json has the model_type {kind!r}; known are {sorted(ARCHITECTURES)}.")
-    architecture = ARCHITECTURES[kind]
+    architecture = architecture_of(checkpoint)
     with whole_file(target, force=force) as temporary:
-        writer = GGUFWriter(temporary, architecture.NAME)
+        writer = GGUFWriter(temporary, architecture.name)
         try:
             try:
-                _add_metadata(writer, checkpoint, outtype)
-                architecture.add_parameters(writer, checkpoint.config)
-                add_tokenizer(writer, checkpoint.tokenizer, checkpoint.config)
-                _add_tensors(writer, checkpoint, architecture, outtype)
+                specs = _fitting_tensors(checkpoint, architecture)
+                writer.add_file_type(FILE_TYPES[outtype])
+                writer.add_quantization_version(GGML_QUANT_VERSION)
+                add_metadata(writer, checkpoint.training, checkpoint.folder)
+                writer.add_string("memr1.checkpoint_sha256", checkpoint.sha256())
+                architecture.add_parameters(writer, checkpoint)
+                add_tokenizer(writer, checkpoint)
             except KeyError as error:
                 raise ConvertError(f"The checkpoint in {str(source)!r} does not say {error}.") from error
-            writer.write_header_to_file()
-            writer.write_kv_data_to_file()
-            writer.write_tensors_to_file()
+            write_tensors(writer, temporary, [(spec, type_of(spec, outtype)) for spec in specs], checkpoint)
         finally:
             writer.close()
 
 
-def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, outtype: str) -> None:
-    training = checkpoint.training
-    writer.add_name(training.get("name") or checkpoint.folder.resolve().name)
-    writer.add_file_type(TYPES[outtype])
-    writer.add_chat_template(checkpoint.chat_template)
-    if licence := training.get("licence"):
-        writer.add_license(licence)
-    for key in ("role", "prompt_version"):
-        if key in training:
-            writer.add_string(f"memr1.{key}", training[key])
-    if "own_words" in training:
-        writer.add_string("memr1.own_words", " ".join(training["own_words"]))
-    for key in ("training_data", "figures"):
-        if key in training:
-            writer.add_string(f"memr1.{key}", _text(training[key]))
+def write_tensors(
+    writer: GGUFWriter, path: Path, tensors: list[tuple[TensorSpec, GGMLQuantizationType]], checkpoint: Checkpoint
+) -> None:
+    """Write everything that ``writer`` was told, and then the tensors, block by block, to ``path``."""
+    for spec, kind in tensors:
+        # GGUFWriter is told the shape in numbers, not in bytes, so the type of the array does not matter.
+        size = byte_count(spec.shape, kind)
+        writer.add_tensor_info(spec.name, spec.shape, np.dtype(np.float32), size, raw_dtype=kind)
+    total = sum(byte_count(spec.shape, kind) for spec, kind in tensors)
+    refuse_full_disk(path.parent, total)
+    writer.write_header_to_file(path)
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    file = writer.fout[0]
+    writer.write_padding(file, file.tell())
+    with tqdm(total=total, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
+        for spec, kind in tensors:
+            written = 0
+            for block in blocks(spec, checkpoint):
+                data = encode(block, kind, spec.source or spec.name)
+                data.tofile(file)
+                written += data.nbytes
+                bar.update(data.nbytes)
+            writer.write_padding(file, written)
 
 
-def _text(value: str | Mapping[str, Any]) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
+def blocks(spec: TensorSpec, checkpoint: Checkpoint) -> Iterator[npt.NDArray[np.float32]]:
+    """The rows of the file's tensor, some at a time."""
+    if spec.values is not None:
+        yield spec.values
+        return
+    stored = checkpoint.tensors[spec.source]
+    if spec.order is not None:
+        # Rows from all over: only attention's q and k, which are small, need it.
+        yield stored.rows()[spec.order]
+        return
+    step = max(1, BLOCK_BYTES // (4 * math.prod(spec.shape[1:])))
+    for start in range(0, spec.shape[0], step):
+        yield stored.rows(start, min(start + step, spec.shape[0]))
 
 
-def _add_tensors(writer: GGUFWriter, checkpoint: Checkpoint, architecture: ModuleType, outtype: str) -> None:
-    names: dict[str, str] = architecture.tensor_names(checkpoint.config)
-    shapes: dict[str, tuple[int, ...]] = architecture.tensor_shapes(checkpoint.config)
-    # Some checkpoints also store the output matrix that is tied to the embedding.
-    unknown = sorted(set(checkpoint.tensors) - set(names) - {"lm_head.weight"})
-    missing = sorted(set(names) - set(checkpoint.tensors))
+def _fitting_tensors(checkpoint: Checkpoint, architecture: Decoder) -> list[TensorSpec]:
+    """The tensors to write, where the checkpoint has exactly those, in those shapes."""
+    config: Any = checkpoint.config
+    specs = list(architecture.tensors(config))
+    wanted = {spec.source for spec in specs if spec.source}
+    unknown = sorted(n for n in checkpoint.tensors if n not in wanted and not architecture.is_unused(n, config))
+    missing = sorted(wanted - set(checkpoint.tensors))
     if unknown or missing:
-        raise ConvertError(f"The checkpoint has tensors that {architecture.NAME} has not: {unknown}; lacks: {missing}.")
-    for name, renamed in names.items():
-        values = checkpoint.read(name)
-        expected = shapes[renamed.split(".")[-2]]
-        if values.shape != expected:
-            raise ConvertError(f"Tensor {name!r} has the shape {values.shape}, not {expected} as config.json says.")
-        if outtype == "F16" and values.ndim > 1:
-            with np.errstate(over="ignore"):
-                values = values.astype(np.float16)
-        if not np.isfinite(values).all():
-            raise ConvertError(f"Tensor {name!r} holds values that are not finite numbers in {outtype}.")
-        writer.add_tensor(renamed, values)
+        raise ConvertError(
+            f"The checkpoint in {str(checkpoint.folder)!r} has tensors that {architecture.name} has not: {unknown};"
+            f" lacks: {missing}."
+        )
+    for spec in specs:
+        if spec.source and (found := checkpoint.tensors[spec.source].shape) != spec.shape:
+            raise ConvertError(
+                f"Tensor {spec.source!r} of {str(checkpoint.tensors[spec.source].path)!r} has the shape {found}, not"
+                f" {spec.shape} as config.json says."
+            )
+    return specs
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,11 +121,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "source", type=Path, metavar="CHECKPOINT", help="folder with config.json, model.safetensors, ..."
     )
     parser.add_argument("target", type=Path, metavar="OUT.gguf")
-    parser.add_argument("--outtype", choices=sorted(TYPES), default="F16")
+    parser.add_argument("--outtype", choices=sorted(FILE_TYPES), default="F16")
     parser.add_argument("--force", action="store_true", help="replace OUT.gguf if it exists")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Run this verb."""
     to_gguf(arguments.source, arguments.target, outtype=arguments.outtype, force=arguments.force)
-    print(f"{arguments.target}  {arguments.target.stat().st_size:,} bytes")
+    print(size_table(arguments.target))

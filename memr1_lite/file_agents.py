@@ -15,7 +15,7 @@ from memr1_lite import answer_agent, memory_manager
 from memr1_lite.answer_agent import AnswerAgent, answer_prompt
 from memr1_lite.config import Agents, BankConfig
 from memr1_lite.errors import ClosedError, ModelLoadError
-from memr1_lite.llama.model import LlamaModel
+from memr1_lite.llama.model import BOTH_ROLES, LlamaModel, refuse_other_purpose
 from memr1_lite.llama.process import ProcessModel
 from memr1_lite.memory_manager import MemoryManager, manager_prompt
 from memr1_lite.records import Candidate, Decision, Memory, Message, Reply
@@ -114,7 +114,9 @@ class FileAgents:
         path, sha256 = getattr(self._agents, role), getattr(self._agents, f"{role}_sha256")
         path = bundled_agent(role) if path is None else Path(path)
         model = self._models.get(path)
-        if model is None or model.trained_role is not None:  # only a plain model can play both roles
+        if model is not None and model.trained_role in (None, BOTH_ROLES):  # it can play the other role too
+            refuse_other_purpose(model, path, role, prompt_version)
+        else:
             kind = ProcessModel if self._config.engine == "process" else LlamaModel
             model = kind.load(
                 path,

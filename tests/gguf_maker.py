@@ -33,12 +33,12 @@ SENTENCES = [
 ]
 
 
-def make_tokenizer(special: list[str], user_defined: list[str]) -> Tokenizer:
-    """A byte-level BPE tokenizer of the Qwen2 kind, trained on a handful of sentences."""
-    tokenizer = Tokenizer(models.BPE())
+def make_tokenizer(special: list[str], user_defined: list[str], pattern: str = QWEN2_PATTERN) -> Tokenizer:
+    """A byte-level BPE tokenizer that splits as Qwen2 or Llama 3 do, trained on a handful of sentences."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=pattern != QWEN2_PATTERN))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(QWEN2_PATTERN), "isolated"),
+            pre_tokenizers.Split(Regex(pattern), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -82,6 +82,7 @@ def make_checkpoint(folder: Path, *, role: str | None = None, chatml: bool = Fal
     (folder / "config.json").write_text(json.dumps(config))
     if role is not None:
         versions = {"manager": memory_manager.PROMPT_VERSION, "answerer": answer_agent.PROMPT_VERSION}
+        versions["both"] = " ".join(versions.values())
         training = {
             "role": role,
             "prompt_version": versions[role],

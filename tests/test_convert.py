@@ -134,7 +134,7 @@ def test_nothing_is_overwritten_without_force(checkpoint, tmp_path):
         ({"attention_bias": True}, "attention_bias"),
         ({"rope_scaling": {"type": "yarn"}}, "rope_scaling"),
         ({"eos_token_id": None}, "eos_token_id"),
-        ({"vocab_size": 100}, "vocabulary ends"),
+        ({"vocab_size": 100}, "shape"),
         ({"hidden_size": 128}, "shape"),
         ({"num_hidden_layers": 3}, "lacks"),
         ({"num_hidden_layers": 1}, "has not"),

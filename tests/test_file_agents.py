@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import time
 
 import pytest
-from gguf_maker import make_gguf
+from gguf_maker import make_checkpoint, make_gguf
 
+from convert.to_gguf import to_gguf
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents, BankConfig
 from memr1_lite.errors import ClosedError, MalformedOutputError, ModelLoadError
 from memr1_lite.file_agents import FileAgents
+from memr1_lite.memory_manager import PROMPT_VERSION
 from memr1_lite.records import Candidate, Message
 
 MESSAGE = Message(id=1, speaker="Andrew", text="I adopted a dog named Buddy.")
@@ -84,6 +87,30 @@ def test_an_agent_of_the_other_role_is_refused(manager_file):
     with contextlib.suppress(MalformedOutputError):
         agents.decide(MESSAGE, [])
     with pytest.raises(ModelLoadError, match="manager"):
+        agents.answer("Which dog?", [CANDIDATE])
+    agents.close()
+
+
+def test_a_file_trained_for_both_roles_plays_both_untold_and_is_loaded_once(tmp_path, loaded):
+    file = make_gguf(tmp_path / "model", role="both")
+    agents = FileAgents(Agents(manager=file, answerer=file))
+    think(agents)
+    assert agents._manager.instructions is None
+    assert agents._answerer.instructions is None
+    agents.close()
+    assert len(loaded) == 1
+
+
+def test_a_file_for_both_roles_on_other_prompts_is_refused_by_the_role_it_does_not_fit(tmp_path):
+    checkpoint = make_checkpoint(tmp_path / "checkpoint", role="both")
+    card = json.loads((checkpoint / "memr1.json").read_text())
+    card["prompt_version"] = f"{PROMPT_VERSION} answerer-0"
+    (checkpoint / "memr1.json").write_text(json.dumps(card))
+    to_gguf(checkpoint, tmp_path / "agent.gguf")
+    agents = FileAgents(Agents(manager=tmp_path / "agent.gguf", answerer=tmp_path / "agent.gguf"))
+    with contextlib.suppress(MalformedOutputError):
+        agents.decide(MESSAGE, [])
+    with pytest.raises(ModelLoadError, match="answerer-0"):
         agents.answer("Which dog?", [CANDIDATE])
     agents.close()
 

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +42,8 @@ CONTEXT_STEP = 256
 """llama.cpp rounds contexts to this."""
 KEPT_BEGINNINGS = 2
 """Fixed beginnings of prompts that stay in the context: one for each role that a model may play."""
+BOTH_ROLES = "both"
+"""The role of a file that was trained to play every one."""
 LOGITS_BYTES = 64 << 20
 """At most this much for the logits of one call of :meth:`LlamaModel.logits`."""
 
@@ -117,15 +120,11 @@ class LlamaModel:
         check_gguf(path, expected_sha256)
         threads = default_threads() if threads is None else threads
         model = cls(path, context=context, threads=threads, exact_cache=exact_cache, states=states)
-        for what, wanted, found in (
-            ("role", role, model.trained_role),
-            ("prompt version", prompt_version, model.prompt_version),
-        ):
-            if wanted is not None and found is not None and wanted != found:
-                model.close()
-                raise ModelLoadError(
-                    f"{str(path)!r} was trained for the {what} {found!r}, not {wanted!r}: use a file made for it."
-                )
+        try:
+            refuse_other_purpose(model, path, role, prompt_version)
+        except ModelLoadError:
+            model.close()
+            raise
         return model
 
     def complete(
@@ -232,6 +231,20 @@ class LlamaModel:
             rows = [self._session.evaluate(part, len(part)).copy() for part in parts]
             return np.concatenate(rows) if rows else np.empty((0, self._vocabulary.size), dtype=np.float32)
 
+    def greedy(self, ids: Sequence[int], count: int) -> list[int]:
+        """The ``count`` most likely tokens after ``ids``, one after the other, end tokens too. For checks.
+
+        :raises ContextOverflowError: they do not fit into the context
+        """
+        with self._lock:
+            self._check_usable()
+            self._check_ids(ids)
+            self._session.forget()
+            chosen: list[int] = []
+            for _ in range(count):
+                chosen.append(int(self._session.evaluate(chosen[-1:] or ids, 1)[0].argmax()))
+            return chosen
+
     def close(self) -> None:
         """Free the model; twice is fine. Waits for a call that is running."""
         with self._lock:
@@ -322,6 +335,29 @@ class LlamaModel:
         if not ids:
             raise InvalidInputError("An empty prompt cannot be completed.")
         return ids
+
+
+class Trained(Protocol):
+    """What a loaded file says it was trained for; None where it says nothing."""
+
+    trained_role: str | None
+    prompt_version: str | None
+
+
+def refuse_other_purpose(model: Trained, path: Path, role: str | None, prompt_version: str | None) -> None:
+    """Refuse what was trained for another role or on other prompts. A file for ``both`` names two prompt versions.
+
+    :raises ModelLoadError: it was
+    """
+    for what, wanted, found in (
+        ("role", role, model.trained_role),
+        ("prompt version", prompt_version, model.prompt_version),
+    ):
+        named = (found or "").split()
+        if wanted is not None and named and wanted not in named and not (what == "role" and found == BOTH_ROLES):
+            raise ModelLoadError(
+                f"{str(path)!r} was trained for the {what} {found!r}, not {wanted!r}: use a file made for it."
+            )
 
 
 def _free_unless_busy(native: NativeModel, lock: threading.Lock) -> None:
