@@ -118,6 +118,7 @@ def test_ctrl_c_ends_a_long_evaluation_and_the_model_works_on(path):
     class Once:
         def next_step(self, values):
             return None if values else Choice(("ADD", "NOOP"))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may ignore it
     model = LlamaModel.load(sys.argv[1], threads=1)
     expected = model.complete((Segment(" x"),), Once()).values
     interrupted = 0
@@ -132,7 +133,8 @@ def test_ctrl_c_ends_a_long_evaluation_and_the_model_works_on(path):
     sys.exit(0 if interrupted else 3)
     """
 
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(path)], check=False, capture_output=True)
+    command = [sys.executable, "-c", textwrap.dedent(code), str(path)]
+    done = subprocess.run(command, check=False, capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr.decode()
 
 
