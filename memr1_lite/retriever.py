@@ -9,10 +9,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from memr1_lite.embedders import keywords
+from memr1_lite.embedders import keywords, words
 from memr1_lite.hits import Found, Hits, Trait, ranked, shown
 from memr1_lite.llm import Embedder
-from memr1_lite.question import Question, understood
+from memr1_lite.question import FIRST_PERSON, Question, understood
 from memr1_lite.records import Candidate, Memory, Span
 from memr1_lite.scoring import (
     VECTOR_REACH,
@@ -48,6 +48,8 @@ POOL = 256
 CHOSEN = 128
 """For so many of each kind, at least, it is looked up who said them and what was written from them."""
 SPARE = 8
+OWN_MEMORY = 1.5
+"""What a memory of the speaker, or of somebody of his, counts for what he says of himself."""
 NAME_WORD = 0.5
 """Share of its rarity that a speaker's name counts as a word: who said something matters more than who is mentioned."""
 
@@ -67,7 +69,11 @@ class Retriever:
         self._lock = threading.Lock()
 
     def similar(self, message_text: str, speaker: str, k: int) -> list[Memory]:
-        """Return up to ``k`` memories most like what ``speaker`` said, best first, by reciprocal rank fusion."""
+        """Return up to ``k`` memories most like what ``speaker`` said, best first, by reciprocal rank fusion.
+
+        Who says "I" or "my" speaks of himself and his own. So memories of him and of those around him come first, and
+        those of another speaker whom he does not name are left out: a small model may write over them.
+        """
         if k < 1:
             return []
         text, depth = spoken(speaker, message_text), max(2 * k, MIN_SIMILAR)
@@ -79,9 +85,15 @@ class Retriever:
         for leg in (near, said):
             for rank, item in enumerate(leg, start=1):
                 scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + rank)
-        best = sorted(scores, key=lambda item: (-scores[item], item))
-        memories = self._store.fetch_memories(best)
-        return [memories[item] for item in best if item in memories][:k]
+        memories = self._store.fetch_memories(list(scores))
+        said_words = {word.removesuffix("'s") for word in words(message_text)}
+        if FIRST_PERSON.intersection(word.partition("'")[0] for word in said_words):  # I'm, I've
+            others = {_first_name(name) for name in self._store.speakers()} - {_first_name(speaker)} - said_words
+            memories = {item: memory for item, memory in memories.items() if _first_name(memory.text) not in others}
+            for item, memory in memories.items():
+                scores[item] *= OWN_MEMORY if _first_name(memory.text) == _first_name(speaker) else 1.0
+        best = sorted(memories, key=lambda item: (-scores[item], item))
+        return [memories[item] for item in best][:k]
 
     def candidates(self, text: str, k: int, span: Span | None = None, legs: Legs = "both") -> list[Candidate]:
         """Return up to ``k`` memories, and turns that no memory covers, best first; empty where nothing is near.
@@ -254,6 +266,11 @@ def _held(said: Sequence[Ids], pool: Ids) -> npt.NDArray[np.bool_]:
         found, there = places(pool, ids)
         row[found[there]] = True
     return held
+
+
+def _first_name(text: str) -> str:
+    """The first word of a name, or of a memory, which begins with one: "Andrew's sister lives in Lyon."."""
+    return "".join(words(text)[:1]).removesuffix("'s")
 
 
 def _no_vectors(dimension: int) -> tuple[Ids, Vector]:

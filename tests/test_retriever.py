@@ -129,6 +129,15 @@ def test_similar_finds_memories_only_best_first(bank):
     assert len(bank.retriever.similar("I adopted another dog named Scout.", "Andrew", 1)) == 1
 
 
+@pytest.mark.parametrize("message", ["I've moved to a house in Lyon.", "My boss has a house in Lyon."])
+def test_who_speaks_of_himself_is_shown_what_is_his_before_what_is_anothers(bank, message):
+    for text in ("Audrey has a house in Lyon.", "Andrew lives in Paris.", "Andrew's boss lives in Lyon."):
+        bank.add(text)
+    similar = [memory.text for memory in bank.retriever.similar(message, "Andrew", 3)]
+    assert similar[-1] == "Audrey has a house in Lyon."
+    assert bank.retriever.similar("Audrey has a house in Lyon.", "Andrew", 1)[0].text == "Audrey has a house in Lyon."
+
+
 def test_the_speaker_counts_in_what_is_similar(bank):
     bank.add("Audrey moved house.")
     bank.add("Andrew moved house.")
