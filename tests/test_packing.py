@@ -29,7 +29,8 @@ def model(tokenizer):
 def test_a_packed_branch_is_to_the_model_the_prompt_alone(tokenizer, model, role, entries, length):
     example = source(role, random.Random(4), "train", entries, length)()
     row = pack(example, tokenizer, length)
-    batch = collate([row], length, tokenizer.pad)
+    longer = pack(source(role, random.Random(5), "train", entries - 6, length)(), tokenizer, length)
+    batch = collate([row, longer], length, tokenizer.pad)
     packed = model(batch.ids_BT, batch.positions_BT, batch.mask_BTT())[0]
     prompts, _, template = branches(example)
     assert row.branch[-1] >= 3

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from train_ref.word_prior import plain_state
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -162,7 +164,7 @@ class Transformer(nn.Module):
             "pad_token_id": pad,
         }
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        weights = {f"model.{name}": value.contiguous() for name, value in self.state_dict().items()}
+        weights = {f"model.{name}": value.contiguous() for name, value in plain_state(self).items()}
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
     @classmethod

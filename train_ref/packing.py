@@ -7,7 +7,7 @@ model it is exactly the prompt that it will get alone.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -26,6 +26,8 @@ PADDING = 10_000
 """The branch of padding, which nothing looks at; the others count from 1."""
 NOISY_BRANCHES, NOISY_TOKENS = 0.4, 0.12
 """Share of the branches whose words are disturbed, and of their words: no phrase is to be learned by heart."""
+SPLIT_TOKENS = 0.3
+"""Share of a row's tokens that are spelt anew, most of them in pieces."""
 KEPT = (" I", " my", " My", " not", " no", "'t", " or", " and")
 """Small words that turn the meaning."""
 
@@ -79,6 +81,16 @@ def disturbed(ids: list[int], kept: set[int], tokenizer: AgentTokenizer, rng: ra
     return noisy
 
 
+def splitter(ids: Iterable[int], tokenizer: AgentTokenizer, rng: random.Random) -> dict[int, tuple[int, ...]]:
+    """Some of the tokens in ``ids``, each with smaller ones that spell it.
+
+    Words that training never shows come in pieces, and pieces are rare where most words are one token. So in every row
+    some words are taken to pieces, the same wherever they stand: what is copied must look alike.
+    """
+    chosen = [token for token in sorted(set(ids)) if token < tokenizer.eos and rng.random() < SPLIT_TOKENS]
+    return {token: tokenizer.pieces(token, rng) for token in chosen}
+
+
 def pack(
     example: ManagerExample | AnswererExample,
     tokenizer: AgentTokenizer,
@@ -87,17 +99,27 @@ def pack(
 ) -> Row | None:
     """Pack as many branches as fit into ``length``; None where not even one does.
 
-    With ``noise``, words of some messages and questions that are neither shown nor to be said are disturbed.
+    With ``noise``, words of some messages and questions that are neither shown nor to be said are disturbed, and words
+    anywhere are taken to pieces.
     """
     prompts, shared, template = branches(example)
     if not prompts:
         return None
     prefix = [*tokenizer.encode(USER, True), *tokenizer.prompt(prompts[0][0][:shared])]
+    spelt: dict[int, tuple[int, ...]] = {}
+    if noise is not None:
+        said = (token for _, values in prompts for token in tokenizer.output(values, template))
+        spelt = splitter([*prefix, *said], tokenizer, noise)
+
+    def respelt(ids: Iterable[int]) -> list[int]:
+        return [piece for token in ids for piece in spelt.get(token, (token,))]
+
+    prefix = respelt(prefix)
     row = Row(list(prefix), list(range(len(prefix))), [0] * len(prefix), [-1] * len(prefix))
     for number, (segments, values) in enumerate(prompts, start=1):
-        output = tokenizer.output(values, template)
+        output = respelt(tokenizer.output(values, template))
         mark, text, *rest = segments[shared:]
-        ids = tokenizer.prompt([text])
+        ids = respelt(tokenizer.prompt([text]))
         if noise is not None and noise.random() < NOISY_BRANCHES:
             kept = {*prefix, *output, *(token for word in KEPT for token in tokenizer.encode(word, False))}
             ids = disturbed(ids, kept, tokenizer, noise)

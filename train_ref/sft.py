@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from memr1_lite import answer_agent, memory_manager
@@ -28,6 +29,8 @@ from train_ref.model import ModelConfig, Transformer
 from train_ref.own_words import own_words
 from train_ref.packing import PADDING, Batch, Role, batch, source
 from train_ref.tokenizer import AgentTokenizer
+from train_ref.transplant import transplanted
+from train_ref.word_prior import add_prior, shrink_free, word_vectors
 
 # (from this share of the run, entries at most, row length): each batch draws one of those already begun,
 # the later ones more often. A step has about TOKENS tokens whatever the length.
@@ -42,12 +45,14 @@ RELABEL_UNTIL, RELABEL_SHARE = 0.75, 0.6
 """Until then this share of the batches has its ordinals exchanged: reading a label is learned before long lists are."""
 ORDINAL_WEIGHT = 3.0
 """Naming the right entry is one token of a dozen, and the hard one."""
+FREE_DECAY = 0.2
+"""Weight decay, per unit of learning rate, of what a word's embedding has beyond its word vector."""
 PROMPT_VERSIONS = {"manager": memory_manager.PROMPT_VERSION, "answerer": answer_agent.PROMPT_VERSION}
 
 
 def loss_of(model: Transformer, b: Batch, ordinals: Tensor) -> Tensor:
     """Weighted mean cross-entropy over the tokens that are learned."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16), parametrize.cached():
         states = model.hidden(b.ids_BT, b.positions_BT, b.mask_BTT())
         chosen = b.targets_BT >= 0
         logits = F.linear(states[chosen], model.embed_tokens.weight)
@@ -109,6 +114,11 @@ class Run:
             args.width * 3,
         )
         self.model = Transformer(shape)
+        vectors = word_vectors(args.words, self.tokenizer) if args.words else torch.zeros(shape.vocab_size, 1)
+        if args.init:
+            self.model = self._started(args.init, vectors)
+        if args.words:
+            add_prior(self.model.embed_tokens, vectors, trained=bool(args.init))
         matrices = [p for name, p in self.model.named_parameters() if p.dim() == 2 and "embed" not in name]
         others = [p for name, p in self.model.named_parameters() if p.dim() != 2 or "embed" in name]
         self.optimisers = [
@@ -119,7 +129,6 @@ class Run:
         if (out / "state.pt").exists():
             self._resume()
         elif args.init:
-            self.model.load_state_dict(Transformer.load(args.init).state_dict())
             self.step, self.spent = int(args.begin * args.steps), args.begin * args.minutes * 60
         held = random.Random(10_007)
         lengths = [(8, 512)] if role == "manager" else [(8, 512), (30, 1024), (60, 2048)]
@@ -132,6 +141,13 @@ class Run:
     def own_words(self) -> list[str]:
         """What the agent may write without having read it; seconds of work, needed once, for the card."""
         return own_words(self.role)
+
+    def _started(self, folder: Path, vectors: Tensor) -> Transformer:
+        """The model in ``folder``, under this run's tokenizer."""
+        model = Transformer.load(folder).train()
+        if (folder / "tokenizer.json").read_bytes() == (self.out / "tokenizer.json").read_bytes():
+            return model
+        return transplanted(model, AgentTokenizer(folder), self.tokenizer, vectors).train()
 
     def _resume(self) -> None:
         state = torch.load(self.out / "state.pt", weights_only=False)
@@ -200,6 +216,7 @@ class Run:
             for optimiser in self.optimisers:
                 optimiser.step()
                 optimiser.zero_grad(set_to_none=True)
+            shrink_free(self.model.embed_tokens, self.rate() * FREE_DECAY)
             self.step += 1
             self.spent += time.monotonic() - began
             recent.append(loss.item())
@@ -230,14 +247,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=0, help="steps instead of minutes: reproducible to the bit")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--vocab", type=int, default=4096)
+    parser.add_argument("--vocab", type=int, default=8192)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--every", type=int, default=100, help="steps between evaluations and checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
-        "--init", type=Path, help="start from the weights in this folder, of the same shape and tokenizer"
+        "--init", type=Path, help="start from the weights in this folder, of the same shape; another tokenizer is fine"
     )
+    parser.add_argument("--words", type=Path, help="an encoder's folder: its word vectors as a prior of the embeddings")
     parser.add_argument("--begin", type=float, default=0.0, help="with --init: the share of the run that it replaces")
     parser.add_argument("--eager", action="store_true", help="without torch.compile: starts at once, runs slower")
     args = parser.parse_args(arguments)

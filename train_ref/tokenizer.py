@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from memr1_lite.llm import END, MAX_SHOWN, Choice, Forced, OutputTemplate, Segment, ordinal
 from train_ref.world.episodes import answerer_example, manager_example
-from train_ref.world.words import invented
+from train_ref.world.words import ENGLISH, invented
 
 PAD, USER, ASSISTANT = "<|pad|>", "<|user|>", "<|assistant|>"
 CONTROL = [
@@ -34,8 +35,14 @@ PRE_TOKENIZER = (
 )
 
 
+SPELLINGS = 4
+"""Ways to spell a token in pieces that are kept for it."""
+WORD_WEIGHT = 40
+"""How often each common English word stands in the corpus: most of them are to be one token, as each has a meaning."""
+
+
 def corpus(examples: int, seed: int) -> Iterator[str]:
-    """Training text of the world, and invented names so that every kind of syllable has tokens."""
+    """Training text of the world, common words, and invented names so that every kind of syllable has tokens."""
     rng = random.Random(seed)
     for _ in range(examples):
         example = manager_example(rng, "train", 8, 8)
@@ -44,9 +51,10 @@ def corpus(examples: int, seed: int) -> Iterator[str]:
         questions = answerer_example(rng, "train", 8, 6)
         yield from (f" {question}" for question, _ in questions.turns)
         yield " " + invented(rng, "train")
+    yield from ((" " + word) * WORD_WEIGHT for word in ENGLISH)
 
 
-def train(folder: Path, vocab_size: int = 4096, examples: int = 6000, seed: int = 1) -> None:
+def train(folder: Path, vocab_size: int = 8192, examples: int = 6000, seed: int = 1) -> None:
     """Train the tokenizer and write ``tokenizer.json`` and ``tokenizer_config.json`` into ``folder``."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -80,6 +88,9 @@ class AgentTokenizer:
         self._trusted = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         self._plain = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         self._plain.encode_special_tokens = True
+        self._split = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+        self._split.model.dropout = 0.25
+        self._spellings: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
         self.vocab_size = self._trusted.get_vocab_size()
         self.eos = self._trusted.token_to_id(END)
         self.pad = self._trusted.token_to_id(PAD)
@@ -107,6 +118,14 @@ class AgentTokenizer:
                 assert step is not None, f"{value!r} follows the end of the template"
                 ids += (*self.encode(value, False), *self.encode(step.stop, True))
         return ids
+
+    def pieces(self, token: int, rng: random.Random) -> tuple[int, ...]:
+        """Ids that spell ``token``, by a random choice of smaller ones; itself where it has no parts (BPE dropout)."""
+        if not self._spellings[token]:
+            text = self.decode([token])
+            split = {tuple(self._split.encode(text, add_special_tokens=False).ids) for _ in range(SPELLINGS)}
+            self._spellings[token] = sorted(split) if "\ufffd" not in text else [(token,)]
+        return rng.choice(self._spellings[token])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, control tokens included."""

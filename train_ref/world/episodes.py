@@ -133,6 +133,10 @@ STOP = set(
 )
 
 
+OWNED_FIRST = 0.3
+"""What the retriever gives to memories of the speaker and his own, in terms of likeness."""
+
+
 def likeness(one: str, other: str) -> float:
     """Shared words, stemmed by their first five letters: a cheap stand-in for the retriever."""
     a, b = ({word[:5] for word in re.findall(r"\w+", text.lower())} - STOP for text in (one, other))
@@ -153,7 +157,13 @@ def manager_example(rng: random.Random, split: Split, messages: int, most_shown:
     if retrieved and facts:
         first = teller.message(facts, at)
         query = f"{first.speaker}: {first.text}"
-        facts.sort(key=lambda fact: -likeness(query, fact.text()) + 0.15 * rng.random())
+        owned = OWNED_FIRST if rng.random() < 0.8 else 0.0
+
+        def rank(fact: Fact) -> float:
+            mine = owned * (fact.person.owner == first.speaker)
+            return -likeness(query, fact.text()) - mine + 0.15 * rng.random()
+
+        facts.sort(key=rank)
         facts = facts[:shown_count]
     shown = [(fact, Memory(id=index + 1, text=fact.text())) for index, fact in enumerate(facts)]
     memories = tuple(memory for _, memory in shown)

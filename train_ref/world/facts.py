@@ -147,7 +147,13 @@ class Teller:
     def general(self, phrases: Sequence[str], fact: Fact) -> str:
         """A phrase that fits any fact; where the value is no noun, one that says the whole clause."""
         clausal = fact.family.name in ("did", "goal")
-        fitting = [phrase for phrase in part(phrases, self.split) if "{fact}" in phrase or not clausal]
+        several = len(fact.values) > 1  # then only the old value tells which of them is meant
+        fitting = [
+            phrase
+            for phrase in part(phrases, self.split)
+            if ("{fact}" in phrase or not clausal)
+            and ("{old}" in phrase or not (several and phrases is GENERAL["correct"]))
+        ]
         return self.rng.choice(fitting or ["Actually, {fact}, not {old}."])
 
     def new_fact(self, person: Person, at: datetime, family: Family | None = None) -> Fact:

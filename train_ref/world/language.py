@@ -16,6 +16,7 @@ PRONOUNS = {
     "": ("they", "them", "their", "themself"),
 }
 COUNTS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+AFTER_PREPOSITION = re.compile(r"\b(to|for|with|of|about|by|from|on|at|near|suit|suits|let) \{S\}(?!')", re.IGNORECASE)
 PLURAL_THEY = re.compile(r"\{they\} \{([^|{}]*)\|([^{}]*)\}")
 
 
@@ -68,6 +69,8 @@ def say(phrase: str, subject: str, relation_pronoun: str, values: dict[str, str]
     first = subject == "I"
     if "|" in re.sub(r"\{[^{}]*\}", "", phrase):
         phrase = _alternative(phrase, first)
+    if first:
+        phrase = AFTER_PREPOSITION.sub(r"\1 me", phrase)
     they, them, their, themself = ("I", "me", "my", "myself") if first else PRONOUNS[relation_pronoun]
 
     def agreed(match: re.Match[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -51,6 +52,10 @@ def first_person(phrase: str) -> str:
     return phrase
 
 
+THIRD_PERSON_VERB = re.compile(r"\bI (?!was\b|always\b|perhaps\b)[a-z]+s\b|\b(is|has|does|Is|Has|Does) I\b")
+"""What is left where a question could not be turned to the first person."""
+
+
 class Asker:
     """Asks about the facts of one conversation."""
 
@@ -94,7 +99,12 @@ class Asker:
         slots = fact.slots(value) | ({} if timed else {"when": ""})
         name = self._name(fact.person)
         if fact.person.owner == "user" and self.rng.random() < 0.6:
-            phrase, name = (first_person(phrase), "I") if name == "user" else (phrase, name.replace("user's", "my"))
+            if name != "user":
+                name = name.replace("user's", "my")
+            else:
+                mine = capital(say(first_person(phrase), "I", "", slots))
+                if not THIRD_PERSON_VERB.search(mine):
+                    return mine
         elif name == "user" and self.rng.random() < 0.5:
             name = "the user"
         return capital(say(phrase, name, "", slots))
@@ -244,6 +254,6 @@ class Asker:
         if not targets:
             return None
         target = self.rng.choice(targets)
-        who = say(WHICH[bridge.family.name], "", "", bridge.slots(value))
+        who = say(self._phrase(WHICH[bridge.family.name]), "", "", bridge.slots(value))
         text = capital(say(self._phrase(HOP[target.family.name]), "", "", {"who": who}))
         return Question(text, joined(target.values), (bridge, target), "two-hop")

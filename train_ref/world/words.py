@@ -275,6 +275,8 @@ def made_up_like(rng: random.Random, item: str, split: Split) -> str:
     ]
     place = rng.choice(free[-2:])
     word = strange(rng, split)
+    if split == "train" and rng.random() < 0.2:
+        word += " " + strange(rng, split)  # what is copied has more than one word at times
     words[place] = word.capitalize() if words[place][:1].isupper() else word
     if place and words[place - 1] in ("a", "an"):
         words[place - 1] = "an" if word[0] in "aeiou" else "a"
