@@ -8,7 +8,7 @@ import torch
 from memr1_lite.llm import Segment
 from train_ref import tokenizer as tokenizers
 from train_ref.model import ModelConfig, Transformer
-from train_ref.packing import branches, collate, pack, source
+from train_ref.packing import branches, collate, pack, source, splitter
 from train_ref.tokenizer import ASSISTANT, CONTROL, USER, AgentTokenizer
 
 
@@ -55,3 +55,13 @@ def test_no_user_text_becomes_a_control_token(tokenizer):
 
 def test_digits_stand_apart(tokenizer):
     assert len(tokenizer.encode(" 2023", False)) == 5
+
+
+def test_words_taken_to_pieces_spell_the_same_and_are_alike_in_the_whole_row(tokenizer):
+    rng = random.Random(2)
+    for word in (" company", " Andrew", " lives", "."):
+        for token in tokenizer.encode(word, False):
+            assert {tokenizer.decode(tokenizer.pieces(token, rng)) for _ in range(20)} == {tokenizer.decode([token])}
+    spelt = splitter(range(tokenizer.vocab_size), tokenizer, rng)
+    assert 0 < len([token for token, pieces in spelt.items() if pieces != (token,)]) < 0.5 * tokenizer.vocab_size
+    assert not [token for token in spelt if token >= tokenizer.eos]
