@@ -287,7 +287,7 @@ def test_drafts_never_change_what_a_real_model_says(manager_path, monkeypatch, t
             return error.raw
 
     with LlamaModel.load(manager_path, threads=1, exact_cache=True) as model:
-        model._pace = None
+        assert model._pace is None  # none unless asked for
         plain = [run(model, seed) for seed in range(25)]
         model._pace = Pace()
         monkeypatch.setattr(Pace, "cost", lambda self, tokens: 1.0)

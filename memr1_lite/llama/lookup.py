@@ -22,6 +22,10 @@ LIKELY = 0.7
 """How many tokens of a draft are expected to hold, while there is no experience."""
 
 
+WORTH = 0.8
+"""A draft must be expected to save a fifth: what it costs is known only roughly, and one that fails is lost time."""
+
+
 class Pace:
     """What an evaluation of several tokens costs on this machine, counted in evaluations of one."""
 
@@ -47,7 +51,7 @@ class Pace:
 
     def pays(self, drafted: int) -> bool:
         """Whether a draft of this length is expected to be worth its cost."""
-        return self.cost(1 + drafted) < 1 + drafted * self._held
+        return self.cost(1 + drafted) < WORTH * (1 + drafted * self._held)
 
 
 class PromptLookup:

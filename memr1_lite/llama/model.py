@@ -32,7 +32,7 @@ from memr1_lite.llama.lookup import Pace
 from memr1_lite.llama.native import BATCH, NativeModel
 from memr1_lite.llama.session import Session
 from memr1_lite.llama.states import PrefixStates, fingerprint
-from memr1_lite.llama.vocabulary import Vocabulary
+from memr1_lite.llama.vocabulary import Vocabulary, end_of_turn
 from memr1_lite.llama.wording import Wording, words_of
 from memr1_lite.llm import Completion, OutputTemplate, Sampling, Segment
 
@@ -60,7 +60,14 @@ class LlamaModel:
     context: int
 
     def __init__(
-        self, path: Path, *, context: int, threads: int, exact_cache: bool, states: Path | None = None
+        self,
+        path: Path,
+        *,
+        context: int,
+        threads: int,
+        exact_cache: bool,
+        states: Path | None = None,
+        drafts: bool = False,
     ) -> None:
         """Open ``path``; :meth:`load` is the way in, it also checks what the file is for."""
         self._library = library = load_library()
@@ -79,7 +86,7 @@ class LlamaModel:
                 f" llama.cpp said: {log.last_error or 'nothing'}"
             )
         self._native = NativeModel(library, model)
-        self._pace = Pace() if self._native.can_rewind else None
+        self._pace = Pace() if drafts and self._native.can_rewind else None
         # Freed also when nobody closes; a native model is megabytes that Python does not count.
         self._finalizer = weakref.finalize(self, _free_unless_busy, self._native, self._lock)
         try:
@@ -100,6 +107,7 @@ class LlamaModel:
         expected_sha256: str | None = None,
         exact_cache: bool = False,
         states: Path | None = None,
+        drafts: bool = False,
     ) -> LlamaModel:
         """Load a GGUF file.
 
@@ -110,6 +118,7 @@ class LlamaModel:
         :param expected_sha256: refuse a file with another checksum, in hexadecimal
         :param exact_cache: keep attention's keys and values in 32 bits, not 16: twice the memory, for comparisons
         :param states: a folder for the evaluated beginnings of prompts, so that the next start is quicker
+        :param drafts: try what the prompt says next in one batch; the same output, quicker only where batches are cheap
         :raises ModelLoadError: the file is missing, damaged, or not made for this
         """
         path = Path(path)
@@ -119,7 +128,7 @@ class LlamaModel:
             raise InvalidInputError(f"{threads} threads cannot run a model: at least 1, or None.")
         check_gguf(path, expected_sha256)
         threads = default_threads() if threads is None else threads
-        model = cls(path, context=context, threads=threads, exact_cache=exact_cache, states=states)
+        model = cls(path, context=context, threads=threads, exact_cache=exact_cache, states=states, drafts=drafts)
         try:
             refuse_other_purpose(model, path, role, prompt_version)
         except ModelLoadError:
@@ -295,7 +304,7 @@ class LlamaModel:
         self._after = vocabulary.tokenize(Segment(after, trusted=True))
         if vocabulary.adds_bos and self._before[:1] != [vocabulary.bos]:
             self._before.insert(0, vocabulary.bos)
-        self._end = _end_of_turn(vocabulary, text)
+        self._end = end_of_turn(vocabulary, text)
         if self._end < 0:
             raise ModelLoadError(f"{self._path!r} names no end-of-turn token: convert it again.")
 
@@ -367,13 +376,3 @@ def _free_unless_busy(native: NativeModel, lock: threading.Lock) -> None:
             native.free()
         finally:
             lock.release()
-
-
-def _end_of_turn(vocabulary: Vocabulary, template: str) -> int:
-    """The end token that the chat template writes after a turn; the vocabulary's own where it writes none by name."""
-    named = [
-        token
-        for token, text in vocabulary.special_texts.items()
-        if text and text in template and vocabulary.is_end(token)
-    ]
-    return vocabulary.eos if not named or vocabulary.eos in named else named[0]

@@ -135,3 +135,13 @@ class Vocabulary:
             if -count <= room:
                 raise ModelError(f"llama.cpp cannot tokenise a text of {len(data)} bytes.")
             room = -count
+
+
+def end_of_turn(vocabulary: Vocabulary, template: str) -> int:
+    """The end token that the chat template writes after a turn; the vocabulary's own where it writes none by name."""
+    named = [
+        token
+        for token, text in vocabulary.special_texts.items()
+        if text and text in template and vocabulary.is_end(token)
+    ]
+    return vocabulary.eos if not named or vocabulary.eos in named else named[0]
