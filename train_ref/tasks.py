@@ -26,6 +26,11 @@ KINDS: tuple[QuestionKind, ...] = ("ask", "count", "yesno", "who", "when")
 
 def manager_task(rng: random.Random, split: Split, most: int = 12) -> ManagerTask:
     """A bank of at most ``most`` memories, a message, and questions about what is true after it."""
+    return told_task(rng, split, most)[0]
+
+
+def told_task(rng: random.Random, split: Split, most: int = 12) -> tuple[ManagerTask, Said]:
+    """:func:`manager_task` with what its message does to the truth."""
     while True:
         speakers, people = cast(rng, split, rng.randint(0, 4))
         teller = Teller(rng, split, speakers, people)
@@ -36,7 +41,7 @@ def manager_task(rng: random.Random, split: Split, most: int = 12) -> ManagerTas
         said = teller.message(facts, at)
         task = _task(rng, split, people, facts, said, at)
         if task is not None:
-            return task
+            return task, said
 
 
 def _task(
