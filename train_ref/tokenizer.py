@@ -6,9 +6,9 @@ one tokenizer, as ``memr1_lite.llama`` does it with llama.cpp's.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +37,8 @@ PRE_TOKENIZER = (
 
 SPELLINGS = 4
 """Ways to spell a token in pieces that are kept for it."""
+DROPOUT = 0.25
+"""Share of the merges left out."""
 WORD_WEIGHT = 40
 """How often each common English word stands in the corpus: most of them are to be one token, as each has a meaning."""
 
@@ -88,9 +90,10 @@ class AgentTokenizer:
         self._trusted = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         self._plain = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
         self._plain.encode_special_tokens = True
-        self._split = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-        self._split.model.dropout = 0.25
-        self._spellings: defaultdict[int, list[tuple[int, ...]]] = defaultdict(list)
+        merges = json.loads((Path(folder) / "tokenizer.json").read_text(encoding="utf-8"))["model"]["merges"]
+        pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in merges)
+        self._ranks = {(one, other): rank for rank, (one, other) in enumerate(pairs)}
+        self._spellings: dict[int, list[tuple[int, ...]]] = {}
         self.vocab_size = self._trusted.get_vocab_size()
         self.eos = self._trusted.token_to_id(END)
         self.pad = self._trusted.token_to_id(PAD)
@@ -121,11 +124,21 @@ class AgentTokenizer:
 
     def pieces(self, token: int, rng: random.Random) -> tuple[int, ...]:
         """Ids that spell ``token``, by a random choice of smaller ones; itself where it has no parts (BPE dropout)."""
-        if not self._spellings[token]:
-            text = self.decode([token])
-            split = {tuple(self._split.encode(text, add_special_tokens=False).ids) for _ in range(SPELLINGS)}
-            self._spellings[token] = sorted(split) if "\ufffd" not in text else [(token,)]
+        if token not in self._spellings:
+            own = random.Random(token)  # the same spellings in every run
+            self._spellings[token] = sorted({self._spelt(token, own) for _ in range(SPELLINGS)})
         return rng.choice(self._spellings[token])
+
+    def _spelt(self, token: int, rng: random.Random) -> tuple[int, ...]:
+        """The token merged anew from its bytes, each possible merge left out at times (Provilkov et al. 2020)."""
+        parts = list(self._trusted.id_to_token(token))
+        while True:
+            pairs = [(self._ranks.get(pair), at) for at, pair in enumerate(itertools.pairwise(parts))]
+            possible = [(rank, at) for rank, at in pairs if rank is not None and rng.random() >= DROPOUT]
+            if not possible:
+                return tuple(self._trusted.token_to_id(part) for part in parts)
+            _, at = min(possible)
+            parts[at : at + 2] = [parts[at] + parts[at + 1]]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, control tokens included."""

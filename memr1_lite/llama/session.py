@@ -52,6 +52,8 @@ class Session:
         self._fixed: tuple[int, ...] = ()
         self._kept: dict[tuple[int, ...], int] = {}
         """Fixed beginnings and the sequences that keep them, the one used last at the end."""
+        self._settled = True
+        """Whether what is noted here is what the context holds: a signal may come between doing and noting."""
         self.evaluated = 0
         """Tokens evaluated since the session began, drafts included."""
 
@@ -66,6 +68,9 @@ class Session:
         :param fixed: the first so many ids stand at the beginning of other prompts too
         :raises ModelError: llama.cpp failed
         """
+        if not self._settled:
+            self.forget()
+        self._settled = False
         beginning = tuple(ids[:fixed]) if self._native.sequences > 1 and KEPT_FROM <= fixed < len(ids) else ()
         if beginning != self._fixed:
             self._drop(WORKING)
@@ -76,6 +81,7 @@ class Session:
         limit = min(self._whole, len(ids) - 1)
         same = next((place for place in range(base, limit) if self._held[place] != ids[place]), max(base, limit))
         self.rewind(len(self._held) - self._pieces(same))
+        self._settled = True
         return len(self._held) if len(self._held) >= base else self.begin(ids, fixed)
 
     def _pieces(self, tokens: int) -> int:
@@ -114,11 +120,13 @@ class Session:
         """Take the last ``count`` tokens back."""
         if count == 0:
             return
+        self._settled = False
         left = len(self._held) - count
         # Recurrent models cannot go back to the middle; then all is forgotten.
         if left and self._library.llama_memory_seq_rm(self._memory, WORKING, left, -1):
             del self._held[left:]
             self._whole = min(self._whole, self._pieces(left))
+            self._settled = True
         else:
             self.forget()
 
@@ -128,6 +136,7 @@ class Session:
         self._library.llama_memory_clear(self._memory, False)
         self._held, self._whole = [], 0
         self._fixed, self._kept = (), {}
+        self._settled = True
 
     def evaluate(self, ids: Sequence[int], rows: int) -> Logits:
         """Run ``ids``: the logits after each of the last ``rows`` of them, (rows, n_vocab), until the next call.
@@ -149,6 +158,7 @@ class Session:
 
     def _decode(self, ids: Sequence[int], rows: int) -> None:
         native = self._native
+        self._settled = False
         native.fill(ids, len(self._held), rows)
         status = self._run(len(ids))
         if status == NO_ROOM and (others := [kept for kept in self._kept if kept != self._fixed]):
@@ -157,6 +167,7 @@ class Session:
             status = self._run(len(ids))
         if status == ABORTED:
             self._library.llama_memory_seq_rm(self._memory, WORKING, len(self._held), -1)
+            self._settled = True
             raise CallCancelledError(f"The evaluation on {self._path!r} was stopped.")
         if status != 0:
             self.forget()
@@ -165,6 +176,7 @@ class Session:
             self._whole += CHUNK
         self._held += ids
         self.evaluated += len(ids)
+        self._settled = True
 
     def _run(self, tokens: int) -> int:
         """Evaluate the batch; a long one not in the main thread, where signals wait for native code to return."""
