@@ -184,26 +184,28 @@ class Session:
             status: int = self._library.llama_decode(self._native.context, self._native.batch)
             return status
         result: list[int] = []
-        gate = threading.Event()
+        # Not join() and is_alive(): an interrupted join() takes a running thread for ended (Python 3.11, 3.12).
+        gate, done = threading.Event(), threading.Event()
         may = False
 
         def work() -> None:
             gate.wait()
             if may:
                 result.append(self._library.llama_decode(self._native.context, self._native.batch))
+            done.set()
 
         worker = threading.Thread(target=work, daemon=True)
         try:
             worker.start()  # a signal may be heard in here, so that nobody can say whether it has begun
             may = True
             gate.set()
-            worker.join()
+            done.wait()
         except BaseException:  # whatever a signal handler raised
             self._native.stop_flag.set()
             gate.set()
-            while may and worker.is_alive():
+            while may and not done.is_set():
                 with contextlib.suppress(KeyboardInterrupt):
-                    worker.join()
+                    done.wait()
             raise
         return result[0]
 
