@@ -43,7 +43,8 @@ class Writer:
             self.number += 1
             step = self.chance.choices(list(STEPS), STEPS.values())[0]
             word = "drop" if self.chance.random() < 0.1 else "set"
-            text = f"{word} {self.chance.choice(SUBJECTS)} mark{self.seed}x{self.number}"
+            # The end is marked too: no mark is the beginning of another, which would look like a trace of it.
+            text = f"{word} {self.chance.choice(SUBJECTS)} mark{self.seed}x{self.number}e"
             live = [memory.id for memory in self.bank.list()]
             if step in ("forget", "purge") and not live:
                 continue
