@@ -6,10 +6,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from convert import chain, check, encoder, quantize, to_gguf
+from convert import chain, check, encoder, lora_to_gguf, merge, quantize, to_gguf
 from convert.errors import ConvertError
 
-VERBS = {"all": chain, "to-gguf": to_gguf, "quantize": quantize, "check": check, "encoder": encoder}
+VERBS = {
+    "all": chain,
+    "to-gguf": to_gguf,
+    "quantize": quantize,
+    "check": check,
+    "merge": merge,
+    "lora-to-gguf": lora_to_gguf,
+    "encoder": encoder,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

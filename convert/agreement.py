@@ -84,15 +84,15 @@ class Agreement:
         )
 
 
-def compare(checkpoint: Checkpoint, decoder: Decoder, target: Path) -> Agreement:
-    """Compare the GGUF file ``target`` with ``checkpoint``.
+def compare(checkpoint: Checkpoint, decoder: Decoder, target: Path, adapter: Path | None = None) -> Agreement:
+    """Compare the GGUF file ``target``, with ``adapter`` on top of it, with ``checkpoint``.
 
     :raises DriftError: they differ, with the first difference
     :raises ConvertError: the file cannot be loaded
     """
     kind = LlamaFileType(read_gguf_header(target).metadata.get("general.file_type", LlamaFileType.GUESSED))
     try:
-        model = LlamaModel.load(target, context=CONTEXT, exact_cache=True)
+        model = LlamaModel.load(target, context=CONTEXT, exact_cache=True, adapter=adapter)
     except ModelLoadError as error:
         raise ConvertError(str(error)) from error
     with model:

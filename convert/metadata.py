@@ -15,6 +15,7 @@ from typing import Any
 from gguf import GGUFWriter
 
 from convert.errors import ConvertError
+from memr1_lite import answer_agent, memory_manager
 
 ROLES = ("manager", "answerer", "both")
 ELSEWHERE = ("name", "licence", "own_words")
@@ -45,6 +46,19 @@ def add_metadata(writer: GGUFWriter, training: Mapping[str, Any], folder: Path) 
     for key, value in training.items():
         if key not in ELSEWHERE:
             writer.add_string(f"memr1.{key}", value if isinstance(value, str) else _text(value))
+
+
+def with_role(training: Mapping[str, Any], role: str | None) -> dict[str, Any]:
+    """``training`` for ``role`` on the prompts of this version of the SDK, where it names no role itself.
+
+    :raises ConvertError: it names another
+    """
+    if role is None:
+        return dict(training)
+    if training.get("role", role) != role:
+        raise ConvertError(f"memr1.json says that this was trained for the role {training['role']!r}, not {role!r}.")
+    versions = {"manager": memory_manager.PROMPT_VERSION, "answerer": answer_agent.PROMPT_VERSION}
+    return {"prompt_version": versions.get(role, " ".join(versions.values())), **training, "role": role}
 
 
 def _text(value: object) -> str:

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType, quants
 
 from convert.errors import ConvertError
-from convert.tensor_spec import TensorSpec
 
 FILE_TYPES = {
     "F32": LlamaFileType.ALL_F32,
@@ -19,14 +18,14 @@ FILE_TYPES = {
 }
 
 
-def type_of(spec: TensorSpec, outtype: str) -> GGMLQuantizationType:
+def type_of(shape: tuple[int, ...], outtype: str) -> GGMLQuantizationType:
     """The type of one tensor in a file of the type ``outtype``, a key of :data:`FILE_TYPES`."""
-    if len(spec.shape) == 1:
+    if len(shape) == 1:
         return GGMLQuantizationType.F32
     kind = GGMLQuantizationType[outtype]
     block, _ = GGML_QUANT_SIZES[kind]
     # Q8_0 shares one scale among 32 numbers of a row; rows that cannot be cut so stay in half precision.
-    return GGMLQuantizationType.F16 if spec.shape[-1] % block else kind
+    return GGMLQuantizationType.F16 if shape[-1] % block else kind
 
 
 def byte_count(shape: tuple[int, ...], kind: GGMLQuantizationType) -> int:

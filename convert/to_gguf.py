@@ -5,22 +5,23 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGML_QUANT_VERSION, GGMLQuantizationType, GGUFWriter
-from tqdm import tqdm
+from gguf import GGML_QUANT_VERSION, GGUFWriter
 
 from convert.architectures import architecture_of
 from convert.checkpoint import BLOCK_BYTES, Checkpoint, read_checkpoint
 from convert.decoder import Decoder
 from convert.errors import ConvertError
 from convert.metadata import add_metadata
-from convert.number_types import FILE_TYPES, byte_count, encode, type_of
-from convert.output import refuse_full_disk, whole_file
+from convert.number_types import FILE_TYPES, type_of
+from convert.output import whole_file
 from convert.sizes import size_table
+from convert.tensor_output import OutputTensor, write_tensors
 from convert.tensor_spec import TensorSpec
 from convert.tokenizer import add_tokenizer
 
@@ -48,35 +49,22 @@ def to_gguf(source: Path, target: Path, *, outtype: str = "F16", force: bool = F
                 add_tokenizer(writer, checkpoint)
             except KeyError as error:
                 raise ConvertError(f"The checkpoint in {str(source)!r} does not say {error}.") from error
-            write_tensors(writer, temporary, [(spec, type_of(spec, outtype)) for spec in specs], checkpoint)
+            write_tensors(
+                writer,
+                temporary,
+                [
+                    OutputTensor(
+                        spec.name,
+                        spec.source or spec.name,
+                        spec.shape,
+                        type_of(spec.shape, outtype),
+                        partial(blocks, spec, checkpoint),
+                    )
+                    for spec in specs
+                ],
+            )
         finally:
             writer.close()
-
-
-def write_tensors(
-    writer: GGUFWriter, path: Path, tensors: list[tuple[TensorSpec, GGMLQuantizationType]], checkpoint: Checkpoint
-) -> None:
-    """Write everything that ``writer`` was told, and then the tensors, block by block, to ``path``."""
-    for spec, kind in tensors:
-        # GGUFWriter is told the shape in numbers, not in bytes, so the type of the array does not matter.
-        size = byte_count(spec.shape, kind)
-        writer.add_tensor_info(spec.name, spec.shape, np.dtype(np.float32), size, raw_dtype=kind)
-    total = sum(byte_count(spec.shape, kind) for spec, kind in tensors)
-    refuse_full_disk(path.parent, total)
-    writer.write_header_to_file(path)
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    file = writer.fout[0]
-    writer.write_padding(file, file.tell())
-    with tqdm(total=total, unit="B", unit_scale=True, desc=path.name, disable=None) as bar:
-        for spec, kind in tensors:
-            written = 0
-            for block in blocks(spec, checkpoint):
-                data = encode(block, kind, spec.source or spec.name)
-                data.tofile(file)
-                written += data.nbytes
-                bar.update(data.nbytes)
-            writer.write_padding(file, written)
 
 
 def blocks(spec: TensorSpec, checkpoint: Checkpoint) -> Iterator[npt.NDArray[np.float32]]:

@@ -5,21 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from memr1_lite.llm import MAX_SHOWN
 
 
 class Agents(BaseModel):
-    """Which GGUF files think. None means the bundled agent of that role."""
+    """Which GGUF files think. None means the bundled agent of that role.
+
+    With ``base`` both agents are that one model, loaded once, each with its own LoRA on top; without a LoRA it is the
+    base itself that plays the role.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     manager: Path | None = None
     answerer: Path | None = None
+    base: Path | None = None
+    manager_lora: Path | None = None
+    """A LoRA for ``base`` as a GGUF file; ``python -m convert lora-to-gguf`` makes one."""
+    answerer_lora: Path | None = None
     manager_sha256: str | None = None
-    """Refuse a Manager's file with another SHA-256, in hexadecimal. None checks nothing: it means reading the file."""
+    """Refuse a Manager's file, with ``base`` its LoRA, with another SHA-256, in hexadecimal. None checks nothing: it
+    means reading the file."""
     answerer_sha256: str | None = None
+    base_sha256: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Agents:
+        if self.base is not None and (self.manager is not None or self.answerer is not None):
+            raise ValueError("base is the model of both agents: give LoRAs for it, or manager and answerer without it")
+        if self.base is None and (self.manager_lora is not None or self.answerer_lora is not None):
+            raise ValueError("a LoRA needs the model that it was trained on: give base as well")
+        return self
 
 
 class BankConfig(BaseModel):

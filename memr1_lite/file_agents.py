@@ -7,21 +7,33 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from memr1_lite import answer_agent, memory_manager
 from memr1_lite.answer_agent import AnswerAgent, answer_prompt
 from memr1_lite.config import Agents, BankConfig
 from memr1_lite.errors import ClosedError, ModelLoadError
-from memr1_lite.llama.model import BOTH_ROLES, LlamaModel, refuse_other_purpose
+from memr1_lite.llama.model import LlamaModel
 from memr1_lite.llama.process import ProcessModel
+from memr1_lite.llama.purpose import BOTH_ROLES, refuse_other_purpose
 from memr1_lite.memory_manager import MemoryManager, manager_prompt
 from memr1_lite.records import Candidate, Decision, Memory, Message, Reply
 
 Role = Literal["manager", "answerer"]
 Model = LlamaModel | ProcessModel
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A GGUF file and, on top of it, a LoRA; with the checksums that they must have, if any."""
+
+    path: Path
+    sha256: str | None = None
+    adapter: Path | None = None
+    adapter_sha256: str | None = None
 
 
 class FileAgents:
@@ -38,7 +50,7 @@ class FileAgents:
         self._config = config or BankConfig()
         self._states = states
         self._state = threading.Condition()
-        self._models: dict[Path, Model] = {}
+        self._models: dict[ModelFiles, Model] = {}
         self._manager: MemoryManager | None = None
         self._answerer: AnswerAgent | None = None
         self._users, self._last_use = 0, time.monotonic()
@@ -111,26 +123,33 @@ class FileAgents:
     def _model(self, role: Role, prompt_version: str) -> Model:
         if self._closed:
             raise ClosedError("These agents were closed: open the bank again.")
-        path, sha256 = getattr(self._agents, role), getattr(self._agents, f"{role}_sha256")
-        path = bundled_agent(role) if path is None else Path(path)
-        model = self._models.get(path)
+        files = files_of(self._agents, role)
+        model = self._models.get(files)
         if model is not None and model.trained_role in (None, BOTH_ROLES):  # it can play the other role too
-            refuse_other_purpose(model, path, role, prompt_version)
+            refuse_other_purpose(model, files.adapter or files.path, role, prompt_version)
         else:
-            kind = ProcessModel if self._config.engine == "process" else LlamaModel
-            model = kind.load(
-                path,
-                threads=self._config.threads,
-                role=role,
-                prompt_version=prompt_version,
-                expected_sha256=sha256,
-                states=self._states,
-            )
-            self._models[path] = model
+            model = self._load(files, role, prompt_version)
+            self._models[files] = model
             if self._janitor is None and self._config.idle_seconds is not None:
                 self._janitor = threading.Thread(target=self._watch, name="memr1-idle", daemon=True)
                 self._janitor.start()
         return model
+
+    def _load(self, files: ModelFiles, role: Role, prompt_version: str) -> Model:
+        settings: dict[str, Any] = {
+            "threads": self._config.threads,
+            "role": role,
+            "prompt_version": prompt_version,
+            "expected_sha256": files.sha256,
+            "states": self._states,
+            "adapter": files.adapter,
+            "adapter_sha256": files.adapter_sha256,
+        }
+        if self._config.engine == "process":  # weights that two processes map are in memory once anyway
+            return ProcessModel.load(files.path, **settings)
+        beside = next((model for other, model in self._models.items() if other.path == files.path), None)
+        assert not isinstance(beside, ProcessModel)
+        return LlamaModel.load(files.path, beside=beside, **settings)
 
     def _watch(self) -> None:
         """Free the models once nobody has used them for long; ends then, and starts again with the next one."""
@@ -150,6 +169,15 @@ class FileAgents:
         for model in self._models.values():
             model.close()
         self._models, self._manager, self._answerer = {}, None, None
+
+
+def files_of(agents: Agents, role: Role) -> ModelFiles:
+    """The files of the agent that plays ``role``."""
+    own, own_sha256 = getattr(agents, role), getattr(agents, f"{role}_sha256")
+    if agents.base is None:
+        return ModelFiles(bundled_agent(role) if own is None else own, own_sha256)
+    adapter = getattr(agents, f"{role}_lora")
+    return ModelFiles(agents.base, agents.base_sha256, adapter, own_sha256 if adapter is not None else None)
 
 
 def bundled_agent(role: Role) -> Path:

@@ -55,11 +55,19 @@ def make_tokenizer_files(folder: Path, kind: str) -> Tokenizer:
 
 
 def make_model(
-    folder: Path, kind: str, *, seed: int = 0, shard: str = "1GB", dtype: str = "float32", **how: Any
+    folder: Path,
+    kind: str,
+    *,
+    seed: int = 0,
+    shard: str = "1GB",
+    dtype: str = "float32",
+    depth: float = 1.0,
+    **how: Any,
 ) -> Any:
     """Save a model of 2 layers with its tokenizer into ``folder``, and return it, in float32.
 
     :param shard: the largest size of one safetensors file
+    :param depth: how loud the layers are; where they are quiet a model repeats itself, whatever is rounded
     :param how: settings of its configuration
     """
     tokenizer = make_tokenizer_files(folder, kind)
@@ -86,7 +94,8 @@ def make_model(
                 # Norms near one and biases near nothing, but no two the same: what transformers leaves at 1 or 0.
                 parameter.normal_(float(name.endswith("norm.weight")), 0.2)
             else:
-                parameter.normal_(0, parameter.shape[1] ** -0.5)
+                loud = depth if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
+                parameter.normal_(0, loud * parameter.shape[1] ** -0.5)
     model = model.to(getattr(torch, dtype))
     model.save_pretrained(folder, max_shard_size=shard)
     return model.float()

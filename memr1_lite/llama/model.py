@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 import os
 import threading
@@ -10,7 +9,6 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +28,11 @@ from memr1_lite.llama.gguf_file import check_gguf
 from memr1_lite.llama.library import default_threads, library_version, load_library, log
 from memr1_lite.llama.lookup import Pace
 from memr1_lite.llama.native import BATCH, NativeModel
+from memr1_lite.llama.purpose import refuse_other_purpose
 from memr1_lite.llama.session import Session
 from memr1_lite.llama.states import PrefixStates, fingerprint
 from memr1_lite.llama.vocabulary import Vocabulary, end_of_turn
+from memr1_lite.llama.weights import Weights
 from memr1_lite.llama.wording import Wording, words_of
 from memr1_lite.llm import Completion, OutputTemplate, Sampling, Segment
 
@@ -42,8 +42,6 @@ CONTEXT_STEP = 256
 """llama.cpp rounds contexts to this."""
 KEPT_BEGINNINGS = 2
 """Fixed beginnings of prompts that stay in the context: one for each role that a model may play."""
-BOTH_ROLES = "both"
-"""The role of a file that was trained to play every one."""
 LOGITS_BYTES = 64 << 20
 """At most this much for the logits of one call of :meth:`LlamaModel.logits`."""
 
@@ -58,6 +56,8 @@ class LlamaModel:
     trained_role: str | None
     prompt_version: str | None
     context: int
+    _native: NativeModel
+    _vocabulary: Vocabulary
 
     def __init__(
         self,
@@ -68,29 +68,26 @@ class LlamaModel:
         exact_cache: bool,
         states: Path | None = None,
         drafts: bool = False,
+        adapter: Path | None = None,
+        beside: LlamaModel | None = None,
     ) -> None:
         """Open ``path``; :meth:`load` is the way in, it also checks what the file is for."""
-        self._library = library = load_library()
+        self._library = load_library()
         self._path = str(path)
         self._lock = threading.Lock()
         self._process = os.getpid()
-        log.last_error = ""
-        parameters = library.llama_model_default_params()
-        parameters.n_gpu_layers = 0
-        # Repacked weights are a second copy in memory, and on processors with AMX llama.cpp dies evaluating them.
-        parameters.use_extra_bufts = False
-        model = library.llama_model_load_from_file(os.fsencode(path), parameters)
-        if not model:
-            raise ModelLoadError(
-                f"llama.cpp cannot load {self._path!r}: it is damaged or of an unknown kind; get it again."
-                f" llama.cpp said: {log.last_error or 'nothing'}"
-            )
-        self._native = NativeModel(library, model)
+        shared = None if beside is None else beside._native.weights.shared()
+        self._native = NativeModel(Weights(path) if shared is None else shared)
         self._pace = Pace() if drafts and self._native.can_rewind else None
         # Freed also when nobody closes; a native model is megabytes that Python does not count.
         self._finalizer = weakref.finalize(self, _free_unless_busy, self._native, self._lock)
         try:
-            self._set_up(context, threads, exact_cache, states)
+            # A vocabulary in Python is megabytes too.
+            same = None if beside is None or shared is None else beside._vocabulary
+            self._vocabulary = same or Vocabulary(
+                self._library, self._library.llama_model_get_vocab(self._native.model)
+            )
+            self._set_up(context, threads, exact_cache, states, adapter)
         except BaseException:
             self._finalizer()
             raise
@@ -108,6 +105,9 @@ class LlamaModel:
         exact_cache: bool = False,
         states: Path | None = None,
         drafts: bool = False,
+        adapter: Path | None = None,
+        adapter_sha256: str | None = None,
+        beside: LlamaModel | None = None,
     ) -> LlamaModel:
         """Load a GGUF file.
 
@@ -119,6 +119,9 @@ class LlamaModel:
         :param exact_cache: keep attention's keys and values in 32 bits, not 16: twice the memory, for comparisons
         :param states: a folder for the evaluated beginnings of prompts, so that the next start is quicker
         :param drafts: try what the prompt says next in one batch; the same output, quicker only where batches are cheap
+        :param adapter: a GGUF file with a LoRA for this one, which then says what the two are trained for
+        :param adapter_sha256: refuse an adapter with another checksum, in hexadecimal
+        :param beside: a model loaded from the same file: its weights are used, and not loaded again
         :raises ModelLoadError: the file is missing, damaged, or not made for this
         """
         path = Path(path)
@@ -127,10 +130,21 @@ class LlamaModel:
         if threads is not None and threads < 1:
             raise InvalidInputError(f"{threads} threads cannot run a model: at least 1, or None.")
         check_gguf(path, expected_sha256)
+        if adapter is not None:
+            check_gguf(adapter, adapter_sha256)
         threads = default_threads() if threads is None else threads
-        model = cls(path, context=context, threads=threads, exact_cache=exact_cache, states=states, drafts=drafts)
+        model = cls(
+            path,
+            context=context,
+            threads=threads,
+            exact_cache=exact_cache,
+            states=states,
+            drafts=drafts,
+            adapter=adapter,
+            beside=beside,
+        )
         try:
-            refuse_other_purpose(model, path, role, prompt_version)
+            refuse_other_purpose(model, path if adapter is None else adapter, role, prompt_version)
         except ModelLoadError:
             model.close()
             raise
@@ -268,27 +282,34 @@ class LlamaModel:
     ) -> None:
         self.close()
 
-    def _set_up(self, context: int, threads: int, exact_cache: bool, states: Path | None) -> None:
+    def _set_up(
+        self, context: int, threads: int, exact_cache: bool, states: Path | None, adapter_path: Path | None
+    ) -> None:
         library, model = self._library, self._native.model
         trained = library.llama_model_n_ctx_train(model) // CONTEXT_STEP * CONTEXT_STEP
         if trained < 2 * CONTEXT_STEP:
             raise ModelLoadError(f"{self._path!r} was trained on too short a context to hold a prompt: use another.")
         if library.llama_model_has_encoder(model) or not library.llama_model_has_decoder(model):
             raise ModelLoadError(f"{self._path!r} is not a decoder-only language model: use another.")
-        self.name = self._metadata("general.name") or Path(self._path).stem
-        self.trained_role = self._metadata("memr1.role")
-        self.prompt_version = self._metadata("memr1.prompt_version")
-        own_words = self._metadata("memr1.own_words")
+        weights = self._native.weights
+        adapter = None if adapter_path is None else weights.adapter(adapter_path)
+        says = weights.metadata if adapter is None else adapter.metadata
+        self.name = says("general.name") or (adapter_path or Path(self._path)).stem
+        self.trained_role = says("memr1.role")
+        self.prompt_version = says("memr1.prompt_version")
+        own_words = says("memr1.own_words")
         self._own_words = None if own_words is None else frozenset(own_words.encode().split())
-        self._vocabulary = Vocabulary(library, library.llama_model_get_vocab(model))
         self._set_frame()
         tokens = min(context // CONTEXT_STEP * CONTEXT_STEP, trained)
         # Prompts of agents trained for a role begin with what was retrieved; others with fixed instructions.
         sequences = 1 if self.trained_role is not None or not self._native.can_rewind else 1 + KEPT_BEGINNINGS
         self._native.open_context(tokens, threads, exact_cache=exact_cache, sequences=sequences, path=self._path)
+        if adapter is not None and not adapter.apply(self._native.context):
+            raise ModelLoadError(f"llama.cpp cannot apply {str(adapter_path)!r} to {self._path!r}: {log.last_error}")
         kept = None
         if states is not None:
-            settings = (fingerprint(Path(self._path)), library_version(), f"exact={exact_cache}")
+            files = [Path(self._path)] if adapter_path is None else [Path(self._path), adapter_path]
+            settings = (*map(fingerprint, files), library_version(), f"exact={exact_cache}")
             kept = PrefixStates(states, settings)
         self._session = Session(self._native, self._vocabulary.size, self._path, kept)
         self.context = self._session.context
@@ -319,12 +340,6 @@ class LlamaModel:
         read = " ".join(segment.text for segment in prompt if not segment.trusted)
         return Wording(self._vocabulary.token_forms, words_of(read) | self._own_words)
 
-    def _metadata(self, key: str) -> str | None:
-        size = 1 << 16
-        buffer = ctypes.create_string_buffer(size)
-        length: int = self._library.llama_model_meta_val_str(self._native.model, key.encode(), buffer, size)
-        return buffer.value.decode("utf-8", "replace") if length >= 0 else None
-
     def _check_usable(self) -> None:
         if not self._finalizer.alive:
             raise ClosedError(f"The model {self._path!r} is closed: load it again.")
@@ -344,29 +359,6 @@ class LlamaModel:
         if not ids:
             raise InvalidInputError("An empty prompt cannot be completed.")
         return ids
-
-
-class Trained(Protocol):
-    """What a loaded file says it was trained for; None where it says nothing."""
-
-    trained_role: str | None
-    prompt_version: str | None
-
-
-def refuse_other_purpose(model: Trained, path: Path, role: str | None, prompt_version: str | None) -> None:
-    """Refuse what was trained for another role or on other prompts. A file for ``both`` names two prompt versions.
-
-    :raises ModelLoadError: it was
-    """
-    for what, wanted, found in (
-        ("role", role, model.trained_role),
-        ("prompt version", prompt_version, model.prompt_version),
-    ):
-        named = (found or "").split()
-        if wanted is not None and named and wanted not in named and not (what == "role" and found == BOTH_ROLES):
-            raise ModelLoadError(
-                f"{str(path)!r} was trained for the {what} {found!r}, not {wanted!r}: use a file made for it."
-            )
 
 
 def _free_unless_busy(native: NativeModel, lock: threading.Lock) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from memr1_lite.errors import ModelLoadError
 from memr1_lite.llama.library import log
+from memr1_lite.llama.weights import Weights
 
 BATCH = 512
 """Tokens evaluated at a time; more in one call would end the process."""
@@ -46,11 +47,12 @@ class StopFlag:
 
 
 class NativeModel:
-    """A llama.cpp model with its context and its batch. Not guarded: its owner has the lock."""
+    """A llama.cpp model with a context and a batch of its own. Not guarded: its owner has the lock."""
 
-    def __init__(self, library: Any, model: Any) -> None:  # noqa: ANN401 - ctypes
-        self.library = library
-        self.model = model
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.library = library = weights.library
+        self.model = model = weights.model
         self.context: Any = None
         self.batch: Any = None
         self.sequences = 1
@@ -117,4 +119,4 @@ class NativeModel:
             self.library.llama_batch_free(self.batch)
         if self.context:
             self.library.llama_free(self.context)
-        self.library.llama_model_free(self.model)
+        self.weights.release()

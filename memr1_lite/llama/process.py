@@ -63,6 +63,8 @@ class ProcessModel:
         prompt_version: str | None = None,
         expected_sha256: str | None = None,
         states: Path | None = None,
+        adapter: Path | None = None,
+        adapter_sha256: str | None = None,
     ) -> ProcessModel:
         """Load a GGUF file in a child process; the parameters are those of :meth:`LlamaModel.load`.
 
@@ -75,6 +77,8 @@ class ProcessModel:
             "prompt_version": prompt_version,
             "expected_sha256": expected_sha256,
             "states": None if states is None else str(states),
+            "adapter": None if adapter is None else str(adapter),
+            "adapter_sha256": adapter_sha256,
         }
         return cls(Path(path), settings)
 

@@ -88,9 +88,9 @@ def main() -> None:
     os.dup2(2, 1)  # what native code prints is no reply
     wire = Wire(sys.stdin.buffer, target)
     request = wire.receive()
-    states = request.pop("states")
+    states, adapter = (None if path is None else Path(path) for path in map(request.pop, ("states", "adapter")))
     try:
-        model = LlamaModel.load(**request, states=None if states is None else Path(states))
+        model = LlamaModel.load(**request, states=states, adapter=adapter)
     except MemR1Error as error:
         wire.send(_written_error(error))
         return
