@@ -141,18 +141,27 @@ def ranked(
 
 
 def shown(
-    found: Sequence[Found], k: int, memories: Mapping[int, Memory], turns: Mapping[int, Message]
+    found: Sequence[Found],
+    k: int,
+    memories: Mapping[int, Memory],
+    origins: Mapping[int, Sequence[int]],
+    turns: Mapping[int, Message],
 ) -> list[Candidate]:
-    """The first ``k`` that are still there, as records."""
+    """The first ``k`` that are still there, as records.
+
+    :param origins: by memory, the turns that it was written from, the latest first
+    """
     candidates: list[Candidate] = []
     for each in found:
         unit = memories.get(each.id) if each.kind == "memory" else turns.get(each.id)
         if unit is None:  # deleted or purged since it was found
             continue
         turn = unit if isinstance(unit, Message) else turns.get(unit.message_id or 0)
+        behind = [each.id] if isinstance(unit, Message) else origins.get(each.id, ())
         speaker = None if turn is None else turn.speaker
         why = {field.name: getattr(each, field.name) for field in fields(each)}
-        candidates.append(Candidate(**why, text=unit.text, at=unit.at, speaker=speaker, turn=turn))
+        written_from = tuple(turns[number] for number in behind if number in turns)
+        candidates.append(Candidate(**why, text=unit.text, at=unit.at, speaker=speaker, turn=turn, turns=written_from))
     return candidates[:k]
 
 

@@ -148,8 +148,9 @@ class Span(Record):
 class Candidate(Record):
     """One thing that retrieval found: a memory, or a raw turn that no memory covers; and why it was found.
 
-    ``turn`` is the raw turn behind a memory, or the turn itself. ``score`` is what the order goes by, good for nothing
-    else: ``word_score`` and ``vector_score``, added, and raised where the question names the speaker
+    ``turn`` is the raw turn behind a memory's present text, or the turn itself; ``turns`` are all that a memory was
+    written from, the latest first, also those whose words a later one replaced. ``score`` is what the order goes by,
+    good for nothing else: ``word_score`` and ``vector_score``, added, and raised where the question names the speaker
     (``speaker_named``) or the day (``day_named``).
 
     Ranks count from 1 among what was found, and are None where that leg did not find it. ``words`` are those of the
@@ -164,6 +165,7 @@ class Candidate(Record):
     at: datetime | None = None
     speaker: str | None = None
     turn: Message | None = None
+    turns: tuple[Message, ...] = ()
     score: float = 0.0
     vector_rank: int | None = None
     keyword_rank: int | None = None

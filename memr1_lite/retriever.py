@@ -186,8 +186,9 @@ class Retriever:
         found = found[: k + SPARE]
         memories = self._store.fetch_memories([each.id for each in found if each.kind == "memory"])
         turn_ids = {each.id for each in found if each.kind == "turn"}
-        turn_ids |= {memory.message_id for memory in memories.values() if memory.message_id is not None}
-        return shown(found, k, memories, self._store.fetch_messages(sorted(turn_ids)))
+        origins = self._store.origins(memories)
+        turn_ids |= {turn for behind in origins.values() for turn in behind}
+        return shown(found, k, memories, origins, self._store.fetch_messages(sorted(turn_ids)))
 
     def rebuild(self) -> None:
         """Build both indexes anew and save them: afterwards no trace of an erased vector is left in them.

@@ -121,9 +121,10 @@ class AnySequence(RuleBasedStateMachine):
     @rule(chosen=CHOICES)
     def purge(self, chosen):
         memory_id = sorted(self.memories)[chosen % len(self.memories)]
-        sources = {turn.text for turn in self.bank._store.memory_messages(memory_id)}
+        store = self.bank._store
+        sources = {turn.text for turn in store.fetch_messages(store.origins([memory_id])[memory_id]).values()}
         self.bank.forget(memory_id, purge=True)
-        left = {turn.text for turn in self.bank._store.messages()}
+        left = {turn.text for turn in store.messages()}
         assert left <= self.turns - sources
         self.turns = left
         del self.memories[memory_id]

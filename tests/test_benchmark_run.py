@@ -103,8 +103,8 @@ def folder(tmp_path):
     return place
 
 
-def run(folder, agents, prompted=None):
-    Runner(folder, agents, LexicalEmbedder(), BankConfig(candidates=20), prompted).run(BENCHMARK)
+def run(folder, agents, prompted=None, benchmark=BENCHMARK):
+    Runner(folder, agents, LexicalEmbedder(), BankConfig(candidates=20), prompted).run(benchmark)
 
 
 def test_every_question_is_put_to_every_system_with_scores_and_costs(folder):
@@ -130,6 +130,24 @@ def test_a_failed_turn_costs_an_error_and_stays_searchable(folder):
     assert [cost.error is not None for cost in managed] == [False, False, False, True]
     assert sum(cost.prompt_tokens for cost in managed) == 30
     assert all(cost.calls == 0 for cost in folder.costs() if cost.bank == "turns")
+
+
+def test_a_memory_that_was_rewritten_stands_for_every_turn_behind_it(folder):
+    class Merging(Agents):
+        def decide(self, message, similar):
+            if "kayak" in message.text and similar:
+                seen = similar[0]
+                update = Update(op="UPDATE", memory_id=seen.id, version=seen.version, text=f"{seen.text} And a kayak.")
+                return Decision(operations=(update,))
+            return super().decide(message, similar)
+
+    talk = TALK.model_copy(
+        update={"turns": (TALK.turns[0], Turn(speaker="Ann", text="I keep a kayak.", source_id="b"))}
+    )
+    run(folder, Merging(), benchmark=Benchmark(name="Test", talks=(talk,)))
+    ours = next(each for each in folder.results() if (each.system, each.question) == ("ours", "conv-1/q1"))
+    assert ours.found == ("b", "conv-1/D1:1")
+    assert ours.recall["5"] == 1.0
 
 
 def test_a_run_that_is_done_asks_nothing_again(folder):

@@ -164,7 +164,7 @@ def test_the_past_is_what_the_present_was(steps):
         ids, matrix = store.vectors("memory")
         # Of versions and turns only the texts matter here: what a search can find.
         memories = [(memory.id, memory.text, memory.version, memory.message_id) for memory in store.memories()]
-        lineage = {turn.id: [m.id for m in store.memory_messages(turn.id)] for turn in store.messages()}
+        lineage = store.origins([turn.id for turn in store.messages()])
         return memories, ids.tolist(), matrix.tolist(), store.uncovered_messages(), lineage, store.messages()
 
     with Store.open(":memory:", embedder="test", dimension=4) as store:

@@ -81,9 +81,25 @@ def test_a_memory_comes_with_the_turn_it_was_written_from(bank):
     (candidate,) = bank.retriever.candidates("What is Andrew's dog called?", 10)
     assert (candidate.kind, candidate.text, candidate.at) == ("memory", "Andrew has a dog named Buddy.", at)
     assert candidate.turn == bank.store.message(1)
+    assert candidate.turns == (candidate.turn,)
     assert candidate.speaker == "Andrew"
     assert (candidate.vector_rank, candidate.keyword_rank) == (1, 1)
     assert candidate.score == pytest.approx(NAMED_SPEAKER * (1 + VECTOR_SHARE))
+
+
+def test_a_rewritten_memory_comes_with_all_turns_that_it_was_written_from_and_only_those_that_still_hold(bank):
+    memory = bank.add("Andrew has a dog named Buddy.", "I adopted a dog, Buddy!")
+    bank.add("Audrey plays the violin.", "I play the violin.", speaker="Audrey")
+    two = Update(op="UPDATE", memory_id=memory.id, version=1, text="Andrew has two dogs, Buddy and Scout.")
+    bank.say("I adopted another one, Scout!", two)
+
+    def turns():
+        found = bank.retriever.candidates("How many dogs does Andrew have?", 1)
+        return [turn.text for candidate in found for turn in candidate.turns]
+
+    assert turns() == ["I adopted another one, Scout!", "I adopted a dog, Buddy!"]
+    bank.store.undo(3)
+    assert turns() == ["I adopted a dog, Buddy!"]
 
 
 def test_a_turn_that_no_memory_covers_is_found_itself(bank):
@@ -92,6 +108,7 @@ def test_a_turn_that_no_memory_covers_is_found_itself(bank):
     found = bank.retriever.candidates("Was the dog park sunny?", 10)
     assert [(candidate.kind, candidate.id) for candidate in found] == [("turn", message.id), ("memory", 1)]
     assert found[0].turn == bank.store.message(message.id)
+    assert found[0].turns == (found[0].turn,)
     assert (found[0].speaker, found[0].at) == ("Audrey", datetime(2023, 5, 2))
 
 

@@ -141,10 +141,10 @@ def test_a_turn_is_covered_once_it_changed_a_memory_also_when_that_is_deleted_la
     change = update(store, 1, "two dogs", message_id=two)
     assert store.uncovered_messages() == {three}
     assert store.uncovered_messages([one, three]) == {three}
-    assert [message.id for message in store.memory_messages(1)] == [two, one]
+    assert store.origins([1]) == {1: [two, one]}
     store.undo(change.id)
     assert store.uncovered_messages() == store.uncovered_messages([one, two, three]) == {two, three}
-    assert [message.id for message in store.memory_messages(1)] == [one]
+    assert store.origins([1]) == {1: [one]}
     delete(store, 1, message_id=three)
     assert store.uncovered_messages() == {two}
 

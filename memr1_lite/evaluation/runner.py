@@ -193,7 +193,8 @@ def _scores(reply: Reply, question: Question) -> dict[str, float]:
 
 
 def _sources(found: Sequence[Candidate]) -> list[str]:
-    sources = (candidate.turn.source_id for candidate in found if candidate.turn is not None)
+    """The turns that ``found`` was written from, those of the best first: a memory brings all of its own."""
+    sources = (turn.source_id for candidate in found for turn in candidate.turns)
     return list(dict.fromkeys(source for source in sources if source is not None))
 
 

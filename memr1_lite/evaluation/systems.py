@@ -96,7 +96,9 @@ def in_blocks(messages: Sequence[Message]) -> list[Candidate]:
 
 def _block(messages: Sequence[Message]) -> Candidate:
     text = " / ".join(spoken(message.speaker, message.text) for message in messages)
-    return Candidate(kind="memory", id=messages[0].id, text=text, at=messages[0].at, turn=messages[0])
+    return Candidate(
+        kind="memory", id=messages[0].id, text=text, at=messages[0].at, turn=messages[0], turns=tuple(messages)
+    )
 
 
 def _memories(bank: MemoryBank, question: str, k: int) -> list[Candidate]:
@@ -117,5 +119,11 @@ def _nearest(
 
 def _turn(message: Message) -> Candidate:
     return Candidate(
-        kind="turn", id=message.id, text=message.text, at=message.at, speaker=message.speaker, turn=message
+        kind="turn",
+        id=message.id,
+        text=message.text,
+        at=message.at,
+        speaker=message.speaker,
+        turn=message,
+        turns=(message,),
     )

@@ -13,10 +13,12 @@ from memr1_lite.store.vectors import Vector, Vectors
 _COLUMNS = "id, speaker, text, at, source_id, state"
 
 # A memory's turns are those of its changes that still hold; a change that was undone wrote nothing that stands.
-_LINEAGE = """
-    SELECT changes.message_id, operations.memory_id, operations.seq
+_ORIGINS = """
+    SELECT operations.memory_id, changes.message_id
     FROM operations JOIN changes ON changes.id = operations.change_id
     WHERE changes.undone_by IS NULL AND changes.message_id IS NOT NULL AND operations.op IN ('ADD', 'UPDATE')
+        AND operations.memory_id IN (SELECT value FROM json_each(?))
+    GROUP BY operations.memory_id, changes.message_id ORDER BY max(operations.seq) DESC
 """
 
 
@@ -140,11 +142,9 @@ class Messages(Vectors):
         sql += " AND id IN (SELECT value FROM json_each(?))"
         return {row["id"] for row in self._rows(sql, given)}
 
-    def memory_messages(self, memory_id: int) -> list[Message]:
-        """The turns that a memory was written from, the latest first; also of a deleted memory."""
-        sql = f"""
-            SELECT messages.id, speaker, text, at, source_id, state FROM messages
-            JOIN ({_LINEAGE} AND operations.memory_id = ?) AS lineage ON lineage.message_id = messages.id
-            GROUP BY messages.id ORDER BY max(lineage.seq) DESC
-        """
-        return [message_of(row) for row in self._rows(sql, memory_id)]
+    def origins(self, memory_ids: Collection[int]) -> dict[int, list[int]]:
+        """By memory, the ids of the turns that it was written from, the latest first; also of a deleted memory."""
+        found: dict[int, list[int]] = {memory_id: [] for memory_id in memory_ids}
+        for row in self._rows(_ORIGINS, listed(list(memory_ids))):
+            found[row["memory_id"]].append(row["message_id"])
+        return found
