@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from encoder_maker import make_encoder
 from test_benchmark_files import LOCOMO
 
+from convert import encoder
 from memr1_lite import cli
 from memr1_lite.cli.evaluation import benchmarks
 from memr1_lite.config import BankConfig
@@ -148,6 +150,22 @@ def test_a_memory_that_was_rewritten_stands_for_every_turn_behind_it(folder):
     ours = next(each for each in folder.results() if (each.system, each.question) == ("ours", "conv-1/q1"))
     assert ours.found == ("b", "conv-1/D1:1")
     assert ours.recall["5"] == 1.0
+
+
+def test_a_statement_is_searched_for_and_no_agent_answers(folder):
+    stated = Question(
+        id="s1",
+        text="Ann: I look after bees.",
+        answers=("I keep bees.",),
+        category="statement",
+        evidence=("conv-1/D1:1",),
+        statement=True,
+    )
+    agents = Agents()
+    run(folder, agents, benchmark=Benchmark(name="Test", talks=(TALK.model_copy(update={"questions": (stated,)}),)))
+    assert agents.answered == 0
+    bm25 = next(each for each in folder.results() if each.system == "bm25")
+    assert (bm25.answer, bm25.exact, bm25.calls, bm25.recall["5"]) == ("I keep bees.", 1.0, 0, 1.0)
 
 
 def test_a_run_that_is_done_asks_nothing_again(folder):
@@ -333,6 +351,24 @@ def test_the_command_runs_prints_compares_and_draws(tmp_path, monkeypatch):
     assert picture.read_bytes().startswith(b"\x89PNG")
     wrong = CliRunner().invoke(cli.main, ["eval", "msc", str(file), "--conversations", "x"])
     assert "Error: --conversations" in wrong.stderr
+    wrong = CliRunner().invoke(cli.main, ["eval", "locomo", str(file), "--personas", str(file)])
+    assert "Error: --personas is for MSC" in wrong.stderr
+
+
+def test_a_run_takes_the_embedder_that_is_named_and_keeps_to_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks, "FileAgents", lambda agents, threads: Agents())
+    file, encoded = tmp_path / "locomo.json", tmp_path / "tiny.gguf"
+    file.write_text(json.dumps(LOCOMO))
+    encoder.to_gguf(make_encoder(tmp_path / "encoder"), encoded, outtype="F32")
+    command = ["eval", "locomo", str(file), "--conversations", "validation", "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(cli.main, [*command, "--embedder", str(encoded)])
+    assert done.exit_code == 0, done.output
+    assert "embedder encoder:" in done.stdout
+    other = CliRunner().invoke(cli.main, [*command, "--embedder", "lexical"])
+    assert "holds a run with another embedder" in other.stderr
+    missing = CliRunner().invoke(cli.main, [*command, "--embedder", str(tmp_path / "none.gguf")])
+    assert "Error: " in missing.stderr
+    assert "none.gguf" in missing.stderr
 
 
 def test_a_run_killed_at_any_moment_goes_on_and_ends_as_if_it_had_not_been(tmp_path):

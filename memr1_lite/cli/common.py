@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +13,10 @@ from pydantic import BaseModel
 
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents
-from memr1_lite.opening import IN_MEMORY
+from memr1_lite.embedders import LexicalEmbedder
+from memr1_lite.llama.embedding import LlamaEmbedder
+from memr1_lite.llm import Embedder
+from memr1_lite.opening import IN_MEMORY, embedder_for
 
 Command = TypeVar("Command", bound=Callable[..., object])
 Printed = TypeVar("Printed", bound=BaseModel)
@@ -39,6 +43,29 @@ def agent_options(command: Command) -> Command:
             help=f"GGUF file of the model that {does}; the bundled one if not given.",
         )(command)
     return command
+
+
+embedder_option = click.option(
+    "--embedder",
+    help="lexical, or the GGUF of a sentence encoder; left out, as a new bank has it: `make embedder`'s, or lexical.",
+)
+
+
+@contextmanager
+def embedder_called(name: str | None) -> Iterator[Embedder]:
+    """The embedder that ``--embedder`` names, closed afterwards.
+
+    :raises ModelLoadError: no such file, or no sentence encoder
+    """
+    if name is None:
+        embedder = embedder_for(IN_MEMORY)
+    else:
+        embedder = LexicalEmbedder() if name == "lexical" else LlamaEmbedder.load(name)
+    try:
+        yield embedder
+    finally:
+        if isinstance(embedder, LlamaEmbedder):
+            embedder.close()
 
 
 def existing(path: str, agents: Agents | None = None) -> MemoryBank:

@@ -14,6 +14,9 @@ class Question(Record):
     ``answers`` are all right answers, the published one first; none means that the conversation does not say, and the
     right answer is that it is not known. ``category`` is its true name, ``paper_label`` what Memory-R1's tables print
     for it. ``evidence`` are the source ids of the turns that hold the answer. ``asked_at`` is the day of the question.
+
+    A ``statement`` asks nothing: it says again what a turn said, and is searched for. No agent answers, and ``answers``
+    is its own text, against which the first thing found is scored.
     """
 
     id: str
@@ -23,6 +26,7 @@ class Question(Record):
     paper_label: str | None = None
     evidence: tuple[str, ...] = ()
     asked_at: datetime | None = None
+    statement: bool = False
 
 
 class Talk(Record):

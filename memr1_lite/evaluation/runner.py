@@ -136,11 +136,16 @@ def _measured(
     asked = question.text
     if question.asked_at is not None:
         asked = f"{asked} (asked on {written_date(question.asked_at)})"
+    shown: Sequence[Candidate]
+    failure: str | None
     began = time.perf_counter()
     found = find(question.text, k)
     retrieved = time.perf_counter()
     agents.take()
-    shown, reply, failure = _answered(agents, asked, found, system.distil)
+    if question.statement:
+        shown, reply, failure = (), Reply(text=found[0].text if found else "", known=bool(found)), None
+    else:
+        shown, reply, failure = _answered(agents, asked, found, system.distil)
     cost = agents.take()
     sources = _sources(found)
     return QuestionResult(

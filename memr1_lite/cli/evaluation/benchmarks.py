@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 import click
 
-from memr1_lite.cli.common import agent_options, gguf
+from memr1_lite.cli.common import agent_options, embedder_called, embedder_option, gguf
 from memr1_lite.config import Agents, BankConfig
-from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import InvalidInputError
 from memr1_lite.evaluation.benchmark import Benchmark, limited
 from memr1_lite.evaluation.compare import compare_lines
@@ -23,6 +24,7 @@ from memr1_lite.evaluation.plot import plot_run
 from memr1_lite.evaluation.report import report_lines
 from memr1_lite.evaluation.run_files import RunFolder, RunSettings
 from memr1_lite.evaluation.runner import Runner
+from memr1_lite.evaluation.world import read_world
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.llama.gguf_file import sha256_of
 
@@ -33,9 +35,16 @@ folder = click.Path(file_okay=False, path_type=Path)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--conversations", help="LoCoMo's, by name, or train, validation, test; separated by commas.")
 @click.option("--adversarial", is_flag=True, help="LoCoMo's adversarial questions too: right is not to know.")
+@click.option(
+    "--personas",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    help="MSC's persona files, whose statements are searched for in a session file.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many questions per conversation.")
 @click.option("--out", type=folder, help="Folder of the run; one that is there goes on. eval-BENCHMARK if left out.")
 @click.option("--candidates", type=int, default=BankConfig().candidates, show_default=True, help="Shown per question.")
+@embedder_option
 @click.option("--threads", type=click.IntRange(min=1), help="For llama.cpp.")
 @click.option("--baseline", default="bm25", show_default=True, help="The system that the others are tested against.")
 @click.option("--prompted", type=gguf, help="GGUF of an untrained model, which plays both roles as one more baseline.")
@@ -49,9 +58,11 @@ def _run(
     file: Path,
     conversations: str | None,
     adversarial: bool,
+    personas: tuple[Path, ...],
     limit: int | None,
     out: Path | None,
     candidates: int,
+    embedder: str | None,
     threads: int | None,
     baseline: str,
     prompted: Path | None,
@@ -62,37 +73,35 @@ def _run(
     manager: Path | None,
     answerer: Path | None,
 ) -> None:
-    read = limited(_read(benchmark, file, conversations, adversarial), limit)
+    read = limited(_read(benchmark, file, conversations, adversarial, personas), limit)
     agents = Agents(manager=manager, answerer=answerer)
     files = agent_files(agents) | ({"prompted": prompted} if prompted else {})
     config = BankConfig(candidates=candidates, threads=threads)
-    embedder = LexicalEmbedder()
     place = RunFolder(out or Path(f"eval-{benchmark}"))
-    place.begin(
-        RunSettings(
-            benchmark=read.name,
-            file=file.name,
-            file_sha256=sha256_of(file),
-            conversations=tuple(talk.id for talk in read.talks),
-            questions=sum(len(talk.questions) for talk in read.talks),
-            candidates=candidates,
-            similar=config.similar,
-            embedder=embedder.name,
-            agents=hashes(files),
-            machine=machine(),
-            notes=read.notes,
+    with ExitStack() as opened:
+        vectors = opened.enter_context(embedder_called(embedder))
+        place.begin(
+            RunSettings(
+                benchmark=read.name,
+                file=file.name,
+                file_sha256=sha256_of(file),
+                conversations=tuple(talk.id for talk in read.talks),
+                questions=sum(len(talk.questions) for talk in read.talks),
+                candidates=candidates,
+                similar=config.similar,
+                embedder=vectors.name,
+                agents=hashes(files),
+                machine=machine(),
+                notes=read.notes,
+            )
         )
-    )
-    both = FileAgents(agents, config)
-    stranger = None if prompted is None else FileAgents(Agents(manager=prompted, answerer=prompted), config)
-    try:
-        runner = Runner(place, both, embedder, config, stranger)
+        both = opened.enter_context(closing(FileAgents(agents, config)))
+        stranger = None
+        if prompted is not None:
+            stranger = opened.enter_context(closing(FileAgents(Agents(manager=prompted, answerer=prompted), config)))
+        runner = Runner(place, both, vectors, config, stranger)
         with click.progressbar(length=runner.steps(read), label=f"Running in {place.path}", file=sys.stderr) as bar:
             runner.run(read, done=bar.update)
-    finally:
-        both.close()
-        if stranger is not None:
-            stranger.close()
     if judge is not None or judge_url is not None:
         _judge(place, ModelJudge.load(judge, threads) if judge else HttpJudge(str(judge_url), judge_model, judge_key))
     lines = report_lines(place.settings(), place.results(), place.costs(), place.judged(), baseline)
@@ -133,14 +142,20 @@ def plot(run: Path, picture: Path) -> None:
     plot_run(place.results(), picture)
 
 
-def _read(benchmark: str, file: Path, conversations: str | None, adversarial: bool) -> Benchmark:
+def _read(
+    benchmark: str, file: Path, conversations: str | None, adversarial: bool, personas: Sequence[Path]
+) -> Benchmark:
+    if personas and benchmark != "msc":
+        raise InvalidInputError("--personas is for MSC.")
     if benchmark == "locomo":
         chosen = [name.strip() for name in conversations.split(",")] if conversations else []
         right: Adversarial = "abstain" if adversarial else "leave-out"
         return read_locomo_benchmark(file, chosen, right)
     if conversations is not None or adversarial:
         raise InvalidInputError("--conversations and --adversarial are for LoCoMo.")
-    return read_longmemeval(file) if benchmark == "longmemeval" else read_msc(file)
+    if benchmark == "msc":
+        return read_msc(file, personas)
+    return read_longmemeval(file) if benchmark == "longmemeval" else read_world(file)
 
 
 def _judge(place: RunFolder, judge: Judge) -> None:
@@ -160,7 +175,8 @@ def _benchmark(name: str, about: str, example: str) -> click.Command:
 COMMANDS = (
     _benchmark("locomo", "LoCoMo's FILE", "locomo locomo10.json --conversations conv-30"),
     _benchmark("longmemeval", "one of LongMemEval's FILEs", "longmemeval longmemeval_oracle.json --out oracle"),
-    _benchmark("msc", "a FILE of MSC-Self-Instruct", "msc msc_self_instruct.jsonl"),
+    _benchmark("msc", "a FILE of MSC-Self-Instruct or of MSC itself", "msc msc_self_instruct.jsonl"),
+    _benchmark("world", "a FILE of `python -m train_ref.world`", "world heldout.jsonl"),
     compare,
     plot,
 )
