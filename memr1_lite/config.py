@@ -55,6 +55,8 @@ class BankConfig(BaseModel):
     """How often a decision is made anew because a memory changed while the model thought."""
     exact_below: int = Field(default=5_000, ge=0)
     """Up to this many vectors are searched exactly; hnswlib above. Exact search of 5,000 takes under a millisecond."""
+    context: int = Field(default=4_096, ge=512)
+    """Tokens of each model's context, at most what it was trained on. Less saves memory, and fewer candidates fit."""
     threads: int | None = Field(default=None, ge=1)
     """Threads for llama.cpp; None means physical cores less one. All cores make it slower when anything else runs."""
     engine: Literal["thread", "process"] = "thread"

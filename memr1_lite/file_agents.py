@@ -137,6 +137,7 @@ class FileAgents:
 
     def _load(self, files: ModelFiles, role: Role, prompt_version: str) -> Model:
         settings: dict[str, Any] = {
+            "context": self._config.context,
             "threads": self._config.threads,
             "role": role,
             "prompt_version": prompt_version,

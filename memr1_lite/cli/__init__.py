@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from memr1_lite import __version__
-from memr1_lite.cli import evaluation, importing, memories, talk, upkeep
+from memr1_lite.cli import bench, evaluation, importing, memories, talk, upkeep
 from memr1_lite.errors import MemR1Error
 
 
@@ -37,7 +37,7 @@ def main() -> None:
     """
 
 
-for module in (talk, memories, importing, upkeep, evaluation):
+for module in (talk, memories, importing, upkeep, evaluation, bench):
     for command in vars(module).values():
         if isinstance(command, click.Command):
             main.add_command(command)
