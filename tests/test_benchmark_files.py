@@ -344,6 +344,12 @@ def test_a_limit_spreads_over_the_questions(tmp_path):
     assert limited(benchmark, None) == benchmark
 
 
+def test_a_limit_spreads_over_conversations_that_ask_one_question_each(tmp_path):
+    benchmark = limited(read_msc(written(tmp_path, [MSC] * 5)), 2)
+    assert [talk.id for talk in benchmark.talks] == ["msc-1", "msc-3"]
+    assert benchmark.notes[-1] == "at most 2 of 5 conversations with one question each, spread evenly"
+
+
 def test_the_example_of_the_page_is_a_file_of_ones_own(tmp_path):
     page = Path(evaluation.__file__).with_name("README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)

@@ -26,9 +26,9 @@ from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import ContextOverflowError, InvalidInputError, MalformedOutputError, ModelError, ModelLoadError
 from memr1_lite.evaluation.benchmark import Benchmark, Question, Talk
 from memr1_lite.evaluation.compare import compare_lines
-from memr1_lite.evaluation.judge import HttpJudge, ModelJudge, judge_all
+from memr1_lite.evaluation.judge import HttpJudge, ModelJudge, judge_all, said_verdict
 from memr1_lite.evaluation.report import report_lines
-from memr1_lite.evaluation.run_files import RunFolder, RunSettings
+from memr1_lite.evaluation.run_files import Judged, RunFolder, RunSettings
 from memr1_lite.evaluation.runner import Runner
 from memr1_lite.evaluation.systems import BASELINES, OURS, AddOnly, in_blocks
 from memr1_lite.records import Add, Decision, Delete, Memory, Message, Reply, Update
@@ -109,6 +109,13 @@ def run(folder, agents, prompted=None, benchmark=BENCHMARK):
     Runner(folder, agents, LexicalEmbedder(), BankConfig(candidates=20), prompted).run(benchmark)
 
 
+def deeds(lines):
+    """What the Manager did with the bank of ours."""
+    start = next(number for number, line in enumerate(lines) if line.startswith("| what the Manager did"))
+    line = next(line for line in lines[start:] if line.startswith("| ours "))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def test_every_question_is_put_to_every_system_with_scores_and_costs(folder):
     agents = Agents()
     run(folder, agents)
@@ -131,7 +138,23 @@ def test_a_failed_turn_costs_an_error_and_stays_searchable(folder):
     managed = [cost for cost in folder.costs() if cost.bank == "managed"]
     assert [cost.error is not None for cost in managed] == [False, False, False, True]
     assert sum(cost.prompt_tokens for cost in managed) == 30
+    assert [cost.operations for cost in managed] == [("ADD",), ("ADD",), ("ADD",), ()]
+    assert [cost.unsaid for cost in managed] == [0, 0, 0, None]
+    lines = report_lines(SETTINGS, folder.results(), folder.costs())
+    assert deeds(lines) == ["ours", "4", "3", "0", "0", "0", "100.0 [43.9, 100.0]"]
+    assert any(line.startswith("peak memory of a process of this run") for line in lines)
     assert all(cost.calls == 0 for cost in folder.costs() if cost.bank == "turns")
+
+
+def test_words_that_nobody_said_are_counted(folder):
+    class Inventing(Agents):
+        def decide(self, message, similar):
+            return Decision(operations=(Add(op="ADD", text=f"{message.speaker} breeds 12 alpacas."),))
+
+    run(folder, Inventing())
+    assert [cost.unsaid for cost in folder.costs() if cost.bank == "managed"] == [3, 3, 3, 3]
+    lines = report_lines(SETTINGS, folder.results(), folder.costs())
+    assert deeds(lines) == ["ours", "4", "4", "0", "0", "0", "0.0 [0.0, 49.0]"]
 
 
 def test_a_memory_that_was_rewritten_stands_for_every_turn_behind_it(folder):
@@ -294,6 +317,66 @@ def test_a_judge_of_ours_is_tested_on_wrong_answers_first(folder):
     assert list(judge_all(results, judge, judged, done=lambda steps: None)) == []
 
 
+def test_a_judge_that_gives_no_verdict_is_not_asked_for_it_again_and_the_table_counts_it(folder):
+    run(folder, Agents())
+    results = [result for result in folder.results() if result.system == "bm25"]
+
+    class Evasive:
+        name, asked = "evasive", 0
+
+        def is_right(self, question, right, said):
+            self.asked += 1
+            if said == "bees":
+                raise MalformedOutputError("No verdict.", raw="It depends.")
+            return False
+
+    judge = Evasive()
+    judged = list(judge_all(results, judge, [], done=lambda steps: None))
+    assert [each.error is not None for each in judged] == [False, True, True, False]  # two controls, two answers
+    assert not any(each.correct for each in judged)
+    assert list(judge_all(results, judge, judged, done=lambda steps: None)) == []
+    text = "\n".join(report_lines(SETTINGS, folder.results(), folder.costs(), judged))
+    assert "It gave no verdict on 2 of 4, which count as wrong." in text
+
+
+def test_the_verdicts_of_two_judges_do_not_mix(folder):
+    run(folder, Agents())
+    results = folder.results()
+    strict, kind = (
+        [
+            Judged(judge=name, system=each.system, question=each.question, correct=right)
+            for each in results
+            if each.answers
+        ]
+        for name, right in (("strict", False), ("kind", True))
+    )
+    rows = "\n".join(report_lines(SETTINGS, results, folder.costs(), [*strict, *kind]))
+    assert " 100.0 [" in rows.split("| bm25")[1].split("\n")[0]
+    lines = compare_lines(results, results, kind, [*strict, *kind])
+    assert any(line.startswith("| bm25: J") for line in lines)
+    assert not any(": J" in line for line in compare_lines(results, results, kind, strict))
+
+
+@pytest.mark.parametrize(
+    ("said", "verdict"),
+    [
+        ("CORRECT", True),
+        ("Wrong.", False),
+        ("The answer is incorrect.", False),
+        ("It is not correct.", False),
+        ('{"label": "CORRECT"}', True),
+        ("<think>CORRECT? No, wrong.</think>CORRECT", True),
+        ("Let me see. It names another boat. WRONG", False),
+        ("CORRECT. Somebody else might say WRONG.", True),
+        ("CORRECT or WRONG", None),
+        ("It depends.", None),
+        ("", None),
+    ],
+)
+def test_a_verdict_is_one_word_among_others(said, verdict):
+    assert said_verdict(said) is verdict
+
+
 class Answering(BaseHTTPRequestHandler):
     """An OpenAI-compatible server that says what its class is told."""
 
@@ -323,7 +406,7 @@ def test_a_judge_at_an_address_is_asked_and_believed_only_where_it_decides():
         key, body = Answering.seen[-1]
         assert (key, body["model"], body["temperature"]) == ("Bearer k", "big", 0)
         Answering.says = "It depends."
-        with pytest.raises(ModelError, match="neither CORRECT nor WRONG"):
+        with pytest.raises(MalformedOutputError, match=r"no verdict.*It depends"):
             judge.is_right("What?", "bees", "honey bees")
     finally:
         server.shutdown()

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TypeVar
 
 from memr1_lite.conversations import Turn
 from memr1_lite.records import Record
+
+Item = TypeVar("Item")
 
 
 class Question(Record):
@@ -46,15 +49,23 @@ class Benchmark(Record):
 
 
 def limited(benchmark: Benchmark, questions: int | None) -> Benchmark:
-    """The same with at most so many questions per conversation, spread evenly over it."""
+    """The same with at most so many questions per conversation, spread evenly over it.
+
+    Where every conversation has but one question, at most so many conversations, spread evenly over the file.
+    """
     if questions is None:
         return benchmark
+    if all(len(talk.questions) == 1 for talk in benchmark.talks):
+        note = f"at most {questions} of {len(benchmark.talks)} conversations with one question each, spread evenly"
+        return benchmark.model_copy(
+            update={"talks": _spread(benchmark.talks, questions), "notes": (*benchmark.notes, note)}
+        )
     talks = [talk.model_copy(update={"questions": _spread(talk.questions, questions)}) for talk in benchmark.talks]
     note = f"at most {questions} questions per conversation, spread evenly"
     return benchmark.model_copy(update={"talks": tuple(talks), "notes": (*benchmark.notes, note)})
 
 
-def _spread(questions: tuple[Question, ...], limit: int) -> tuple[Question, ...]:
-    if len(questions) <= limit:
-        return questions
-    return tuple(questions[index * len(questions) // limit] for index in range(limit))
+def _spread(items: tuple[Item, ...], limit: int) -> tuple[Item, ...]:
+    if len(items) <= limit:
+        return items
+    return tuple(items[index * len(items) // limit] for index in range(limit))

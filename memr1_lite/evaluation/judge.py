@@ -7,13 +7,14 @@ place of this package that opens a connection, and only to that address.
 from __future__ import annotations
 
 import json
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from memr1_lite.errors import ModelError
+from memr1_lite.errors import ContextOverflowError, MalformedOutputError, ModelError
 from memr1_lite.evaluation.metrics import exact_match
 from memr1_lite.evaluation.run_files import Judged, QuestionResult
 from memr1_lite.llama.model import LlamaModel
@@ -24,6 +25,7 @@ INSTRUCTIONS = """\
 A question about a conversation, its right answer and the answer of a machine are given below.
 The machine's answer is CORRECT if it says the same as the right answer, be it in other words, longer, or with a date
 written another way. It is WRONG if it says something else, leaves out what was asked for, or does not answer."""
+_SAID = re.compile(rf"\b(?:(?:NOT|N'T) CORRECT|INCORRECT|{CORRECT}|{WRONG})\b")
 CONTROLS = 100
 """Wrong answers put to a judge, at most."""
 TIMEOUT_SECONDS = 120
@@ -39,7 +41,9 @@ class Judge(Protocol):
     def is_right(self, question: str, right: str, said: str) -> bool:
         """Whether ``said`` answers ``question`` as ``right`` does.
 
-        :raises ModelError: no verdict
+        :raises MalformedOutputError: it said something else than a verdict
+        :raises ContextOverflowError: the answer is too long for it
+        :raises ModelError: it cannot be asked at all
         """
 
 
@@ -101,10 +105,25 @@ class HttpJudge:
                 content = str(json.load(response)["choices"][0]["message"]["content"])
         except (urllib.error.URLError, TimeoutError, ValueError, LookupError, TypeError) as error:
             raise ModelError(f"The judge at {self._url!r} gave no answer: {error}. Check the address.") from error
-        verdicts = {word for word in (CORRECT, WRONG) if word in content.upper().split(".")[0]}
-        if len(verdicts) != 1:
-            raise ModelError(f"The judge at {self._url!r} said neither {CORRECT} nor {WRONG}: {content[:200]!r}")
-        return verdicts == {CORRECT}
+        verdict = said_verdict(content)
+        if verdict is None:
+            raise MalformedOutputError(
+                f"The judge at {self._url!r} gave no verdict, {CORRECT} or {WRONG}.", raw=content[:200]
+            )
+        return verdict
+
+
+def said_verdict(content: str) -> bool | None:
+    """The one verdict of a free answer, in its first sentence or else in all of it; None where there is none or two.
+
+    What a model thinks aloud before it answers (``<think>``) is no verdict, and INCORRECT is not CORRECT.
+    """
+    said = content.rpartition("</think>")[2].upper()
+    for part in (said.strip().split(".")[0], said):
+        verdicts = {match[0] == CORRECT for match in _SAID.finditer(part)}
+        if len(verdicts) == 1:
+            return verdicts.pop()
+    return None
 
 
 class _Verdict:
@@ -125,13 +144,18 @@ def judge_all(
     known = {(each.system, each.question, each.control) for each in before if each.judge == judge.name}
     for control, result, said in [*_controls(results), *((False, each, each.answer) for each in results)]:
         if result.answers and (result.system, result.question, control) not in known:
-            verdict = judge.is_right(result.text, result.answers[0], said)
+            failure = None
+            try:
+                verdict = any(judge.is_right(result.text, right, said) for right in result.answers)
+            except (MalformedOutputError, ContextOverflowError) as error:  # it would say the same again
+                verdict, failure = False, str(error)
             yield Judged(
                 judge=judge.name,
                 system=result.system,
                 question=result.question,
                 correct=verdict,
                 control=control,
+                error=failure,
             )
         done(1)
 

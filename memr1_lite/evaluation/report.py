@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from statistics import mean, median
 
 from memr1_lite.errors import InvalidInputError
+from memr1_lite.evaluation.operations import OPERATIONS
 from memr1_lite.evaluation.run_files import BuildCost, Judged, QuestionResult, RunSettings
 from memr1_lite.evaluation.statistics import bootstrap_interval, paired_test, share_interval
-from memr1_lite.evaluation.systems import BASELINES, OURS, PROMPTED, System
+from memr1_lite.evaluation.systems import BASELINES, OURS, PROMPTED, BankName, System
 from memr1_lite.evaluation.tables import percent, table
 
 Score = Callable[[QuestionResult], float]
@@ -18,6 +19,9 @@ SCORES: dict[str, Score] = {
     "EM": lambda result: result.exact,
     "SQuAD F1": lambda result: result.squad_f1,
 }
+
+BANKS: dict[BankName, str] = {"add-only": "add-only", "managed": "ours", "prompted": "prompted", "turns": "turns"}
+"""The banks, by the systems that look in them."""
 
 
 def by_talk(results: Sequence[QuestionResult], score: Score) -> dict[str, list[float]]:
@@ -41,6 +45,7 @@ def report_lines(
     :raises InvalidInputError: a question was not yet put to every system, or there is no such baseline
     """
     rows = _rows(results)
+    judged = of_last_judge(judged)
     names = {system.name for system in rows}
     if baseline not in names:
         raise InvalidInputError(f"No system is called {baseline!r}: there are {', '.join(sorted(names))}.")
@@ -52,8 +57,16 @@ def report_lines(
         "",
         *_categories(rows),
         "",
+        *_operations(rows, costs),
+        "",
         *_cost(rows, costs),
+        *_memory(results, costs),
     ]
+
+
+def of_last_judge(judged: Sequence[Judged]) -> list[Judged]:
+    """The verdicts of the judge that was asked last: those of two do not mix."""
+    return [each for each in judged if each.judge == judged[-1].judge]
 
 
 def _rows(results: Sequence[QuestionResult]) -> dict[System, list[QuestionResult]]:
@@ -107,8 +120,9 @@ def _judge_lines(judged: Sequence[Judged]) -> list[str]:
     if not controls:
         return []
     share = percent(share_interval(sum(controls), len(controls)))
-    judge = judged[0].judge
-    return [f"J is the verdict of {judge}. Of {len(controls)} wrong answers put to it, it let through {share} %."]
+    judge, failed = judged[0].judge, sum(each.error is not None for each in judged)
+    lines = [f"J is the verdict of {judge}. Of {len(controls)} wrong answers put to it, it let through {share} %."]
+    return [*lines, f"It gave no verdict on {failed} of {len(judged)}, which count as wrong."] if failed else lines
 
 
 def _categories(rows: dict[System, list[QuestionResult]]) -> list[str]:
@@ -125,9 +139,34 @@ def _categories(rows: dict[System, list[QuestionResult]]) -> list[str]:
     return table(head, lines)
 
 
+def _operations(rows: dict[System, list[QuestionResult]], costs: Sequence[BuildCost]) -> list[str]:
+    """What became of the turns, for each bank that keeps memories."""
+    lines = []
+    for bank in dict.fromkeys(system.bank for system in rows if system.bank != "turns"):
+        turns = [cost for cost in costs if cost.bank == bank]
+        done = [name for cost in turns for name in cost.operations]
+        written = [cost.unsaid for cost in turns if cost.unsaid is not None]
+        faithful = share_interval(sum(not count for count in written), len(written))
+        counts = [str(done.count(name)) for name in OPERATIONS]
+        lines.append([BANKS[bank], str(len(turns)), *counts, percent(faithful) if written else "-"])
+    head = ["what the Manager did", "turns", *OPERATIONS, "nothing made up"]
+    return [
+        *table(head, lines),
+        "nothing made up: turns none of whose memories holds a word or number that nobody said",
+    ]
+
+
+def _memory(results: Sequence[QuestionResult], costs: Sequence[BuildCost]) -> list[str]:
+    peaks = [*(each.peak_mib for each in results), *(each.peak_mib for each in costs)]
+    known = [peak for peak in peaks if peak is not None]
+    return (
+        [f"peak memory of a process of this run, all systems one after another: {max(known):.0f} MiB"] if known else []
+    )
+
+
 def _cost(rows: dict[System, list[QuestionResult]], costs: Sequence[BuildCost]) -> list[str]:
     head = ["cost", "calls/turn", "tokens in/turn", "out/turn", "s/turn"]
-    head += ["tokens in/question", "out/question", "find ms", "answer ms", "shown", "errors"]
+    head += ["calls/question", "tokens in", "out/question", "find ms", "answer ms", "shown", "errors"]
     lines = []
     for system, mine in rows.items():
         turns = [cost for cost in costs if cost.bank == system.bank]
@@ -139,6 +178,7 @@ def _cost(rows: dict[System, list[QuestionResult]], costs: Sequence[BuildCost]) 
                 _mean([cost.prompt_tokens for cost in turns], 0),
                 _mean([cost.output_tokens for cost in turns], 0),
                 _mean([cost.seconds for cost in turns], 3),
+                _mean([each.calls for each in mine], 2),
                 _mean([each.prompt_tokens for each in mine], 0),
                 _mean([each.output_tokens for each in mine], 1),
                 f"{1000 * median(each.retrieve_seconds for each in mine):.1f}",

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from memr1_lite.errors import ConversationFormatError, InvalidInputError
-from memr1_lite.records import Record
+from memr1_lite.records import OperationName, Record
 
 Line = TypeVar("Line", bound=Record)
 
@@ -64,10 +64,15 @@ class QuestionResult(Record):
     prompt_tokens: int
     output_tokens: int
     error: str | None = None
+    peak_mib: float | None = None
 
 
 class BuildCost(Record):
-    """What one turn cost when a bank was built."""
+    """What one turn cost when a bank was built, and what the Manager did with it.
+
+    ``unsaid`` counts the words of the memories written that nobody said; None where none was written. ``peak_mib`` here
+    and above is the most memory that the process had held by then.
+    """
 
     talk: str
     bank: str
@@ -77,16 +82,23 @@ class BuildCost(Record):
     prompt_tokens: int
     output_tokens: int
     error: str | None = None
+    operations: tuple[OperationName, ...] = ()
+    unsaid: int | None = None
+    peak_mib: float | None = None
 
 
 class Judged(Record):
-    """What a judge said of one answer. ``control`` is a wrong answer put to it, to see how many it lets through."""
+    """What a judge said of one answer. ``control`` is a wrong answer put to it, to see how many it lets through.
+
+    ``error`` is why there is no verdict; it counts as wrong.
+    """
 
     judge: str
     system: str
     question: str
     correct: bool
     control: bool = False
+    error: str | None = None
 
 
 class RunFolder:

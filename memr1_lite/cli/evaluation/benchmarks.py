@@ -18,7 +18,7 @@ from memr1_lite.evaluation.compare import compare_lines
 from memr1_lite.evaluation.judge import HttpJudge, Judge, ModelJudge, judge_all, judge_steps
 from memr1_lite.evaluation.locomo import Adversarial, read_locomo_benchmark
 from memr1_lite.evaluation.longmemeval import read_longmemeval
-from memr1_lite.evaluation.machine import agent_files, hashes, machine, peak_memory_mib
+from memr1_lite.evaluation.machine import agent_files, hashes, machine
 from memr1_lite.evaluation.msc import read_msc
 from memr1_lite.evaluation.plot import plot_run
 from memr1_lite.evaluation.report import report_lines
@@ -105,8 +105,6 @@ def _run(
     if judge is not None or judge_url is not None:
         _judge(place, ModelJudge.load(judge, threads) if judge else HttpJudge(str(judge_url), judge_model, judge_key))
     lines = report_lines(place.settings(), place.results(), place.costs(), place.judged(), baseline)
-    peak = peak_memory_mib()
-    lines += [] if peak is None else [f"peak memory of this process: {peak:.0f} MiB"]
     (place.path / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     click.echo("\n".join(lines))
 
@@ -124,7 +122,7 @@ def compare(first: Path, second: Path) -> None:
     one, other = (RunFolder(each) for each in (first, second))
     for run in (one, other):
         click.echo(f"{run.path}: {', '.join(run.settings().agents.values())}", err=True)
-    click.echo("\n".join(compare_lines(one.results(), other.results())))
+    click.echo("\n".join(compare_lines(one.results(), other.results(), one.judged(), other.judged())))
 
 
 @click.command()
