@@ -339,6 +339,26 @@ def test_a_judge_that_gives_no_verdict_is_not_asked_for_it_again_and_the_table_c
     assert "It gave no verdict on 2 of 4, which count as wrong." in text
 
 
+def test_wrong_answers_come_from_the_same_category_where_it_has_any_and_their_want_is_said(folder):
+    run(folder, Agents())
+    (bees, _, leg) = [result for result in folder.results() if result.system == "bm25"]
+    boat = bees.model_copy(update={"question": "q4", "answers": ("a boat",), "category": "multi-hop"})
+    asked = []
+
+    class Strict:
+        name = "strict"
+
+        def is_right(self, question, right, said):
+            asked.append((right, said))
+            return False
+
+    assert len(list(judge_all([bees, boat, leg], Strict(), [], done=lambda steps: None))) == 6
+    assert asked[:3] == [("bees", "a leg"), ("a boat", "a leg"), ("a leg", "bees")]
+    alone = list(judge_all([bees], Strict(), [], done=lambda steps: None))
+    assert not any(each.control for each in alone)
+    assert "how lenient it is is not known" in "\n".join(report_lines(SETTINGS, folder.results(), [], alone))
+
+
 def test_the_verdicts_of_two_judges_do_not_mix(folder):
     run(folder, Agents())
     results = folder.results()

@@ -166,13 +166,14 @@ def judge_steps(results: Sequence[QuestionResult]) -> int:
 
 
 def _controls(results: Sequence[QuestionResult]) -> list[tuple[bool, QuestionResult, str]]:
-    """Right answers to other questions of the same category and conversation: of the right kind, and wrong."""
+    """Right answers to other questions, of the same category where there is one: of the right kind, and wrong."""
     if not results:
         return []
     first = [result for result in results if result.system == results[0].system and result.answers]
     controls = []
     for index, result in enumerate(first):
-        others = (each for each in (*first[index + 1 :], *first[:index]) if each.category == result.category)
+        others = [*first[index + 1 :], *first[:index]]
+        others.sort(key=lambda each: each.category != result.category)
         wrong = next((each.answers[0] for each in others if not exact_match(each.answers[0], result.answers[0])), None)
         if wrong is not None:
             controls.append((True, result, wrong))

@@ -116,12 +116,16 @@ def _quality(rows: dict[System, list[QuestionResult]], judged: Sequence[Judged],
 
 
 def _judge_lines(judged: Sequence[Judged]) -> list[str]:
-    controls = [each.correct for each in judged if each.control]
-    if not controls:
+    if not judged:
         return []
+    controls = [each.correct for each in judged if each.control]
     share = percent(share_interval(sum(controls), len(controls)))
     judge, failed = judged[0].judge, sum(each.error is not None for each in judged)
     lines = [f"J is the verdict of {judge}. Of {len(controls)} wrong answers put to it, it let through {share} %."]
+    if not controls:
+        lines = [
+            f"J is the verdict of {judge}. There was no wrong answer to put to it: how lenient it is is not known."
+        ]
     return [*lines, f"It gave no verdict on {failed} of {len(judged)}, which count as wrong."] if failed else lines
 
 
