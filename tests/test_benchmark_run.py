@@ -146,6 +146,21 @@ def test_a_failed_turn_costs_an_error_and_stays_searchable(folder):
     assert all(cost.calls == 0 for cost in folder.costs() if cost.bank == "turns")
 
 
+def test_what_a_manager_merges_was_said_also_where_it_may_only_add(folder):
+    class Merging(Agents):
+        def decide(self, message, similar):
+            if not similar:
+                return super().decide(message, similar)
+            old = similar[0]
+            text = f"{old.text} {message.text}"
+            update = Update(op="UPDATE", memory_id=old.id, version=old.version, text=text)
+            return Decision(operations=(update,))
+
+    run(folder, Merging())
+    banks = {bank: [cost.unsaid for cost in folder.costs() if cost.bank == bank] for bank in ("add-only", "managed")}
+    assert banks == {"add-only": [0] * 4, "managed": [0] * 4}
+
+
 def test_words_that_nobody_said_are_counted(folder):
     class Inventing(Agents):
         def decide(self, message, similar):

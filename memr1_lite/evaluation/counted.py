@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from memr1_lite.dates import resolved, written_date
 from memr1_lite.errors import ContextOverflowError
-from memr1_lite.records import Candidate, Decision, Memory, Message, Reply
+from memr1_lite.evaluation.operations import unsaid
+from memr1_lite.records import Add, Candidate, Decision, Memory, Message, Reply, Update
 
 
 class BothAgents(Protocol):
@@ -26,12 +28,16 @@ class BothAgents(Protocol):
 
 @dataclass
 class Cost:
-    """Model calls and their tokens; seconds are those of the whole call."""
+    """Model calls and their tokens; seconds are those of the whole call.
+
+    ``unsaid`` counts the words that the Manager wrote and had not read; None where it wrote nothing.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
     seconds: float = 0.0
+    unsaid: int | None = None
 
 
 class CountedAgents:
@@ -55,6 +61,13 @@ class CountedAgents:
         finally:
             self._cost.seconds += time.perf_counter() - began
         self._count(decision)
+        written = [each for each in decision.operations if isinstance(each, Add | Update)]
+        if written:
+            named = {each.memory_id for each in written if isinstance(each, Update)}
+            read = [message.speaker, written_date(message.at), resolved(message.text, message.at)]
+            read += [memory.text for memory in similar if memory.id in named]
+            words = sum(len(unsaid(each.text, read)) for each in written)
+            self._cost.unsaid = words + (self._cost.unsaid or 0)
         return decision
 
     def answer(self, question: str, candidates: Sequence[Candidate], *, distil: bool = True) -> Reply:

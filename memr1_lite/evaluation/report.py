@@ -156,7 +156,7 @@ def _operations(rows: dict[System, list[QuestionResult]], costs: Sequence[BuildC
     head = ["what the Manager did", "turns", *OPERATIONS, "nothing made up"]
     return [
         *table(head, lines),
-        "nothing made up: turns none of whose memories holds a word or number that nobody said",
+        "nothing made up: turns of whose memories every word and number was in what the Manager read",
     ]
 
 

@@ -70,7 +70,7 @@ class QuestionResult(Record):
 class BuildCost(Record):
     """What one turn cost when a bank was built, and what the Manager did with it.
 
-    ``unsaid`` counts the words of the memories written that nobody said; None where none was written. ``peak_mib`` here
+    ``unsaid`` counts the words that the Manager wrote and had not read; None where it wrote nothing. ``peak_mib`` here
     and above is the most memory that the process had held by then.
     """
 

@@ -9,18 +9,16 @@ from pathlib import Path
 from memr1_lite.answer_agent import UNKNOWN
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import BankConfig
-from memr1_lite.conversations import Turn
-from memr1_lite.dates import resolved, written_date
+from memr1_lite.dates import written_date
 from memr1_lite.errors import InvalidInputError, ModelError, ModelLoadError
 from memr1_lite.evaluation.benchmark import Benchmark, Question, Talk
 from memr1_lite.evaluation.counted import BothAgents, CountedAgents
 from memr1_lite.evaluation.machine import peak_memory_mib
 from memr1_lite.evaluation.metrics import bleu1, evidence_recall, exact_match, set_f1, token_f1
-from memr1_lite.evaluation.operations import unsaid
 from memr1_lite.evaluation.run_files import BuildCost, QuestionResult, RunFolder
 from memr1_lite.evaluation.systems import BASELINES, OURS, PROMPTED, AddOnly, BankName, Find, System, finder
 from memr1_lite.llm import Embedder
-from memr1_lite.records import Candidate, Change, Reply
+from memr1_lite.records import Candidate, Reply
 from memr1_lite.store import Store
 
 RECALL_AT = (5, 10, 30, 60)
@@ -109,7 +107,7 @@ class Runner:
                         output_tokens=cost.output_tokens,
                         error=failure,
                         operations=() if change is None else tuple(each.op for each in change.operations),
-                        unsaid=None if change is None else _unsaid(turn, change),
+                        unsaid=cost.unsaid,
                         peak_mib=peak_memory_mib(),
                     )
                 )
@@ -178,14 +176,6 @@ def _measured(
         error=failure,
         peak_mib=peak_memory_mib(),
     )
-
-
-def _unsaid(turn: Turn, change: Change) -> int | None:
-    """How many words of what was written are in nothing that the Manager read; None where nothing was written."""
-    written = [each for each in change.operations if each.new_text is not None]
-    said = [turn.speaker, written_date(turn.at), resolved(turn.text, turn.at)]
-    read = [*said, *(each.old_text for each in change.operations if each.old_text is not None)]
-    return sum(len(unsaid(str(each.new_text), read)) for each in written) if written else None
 
 
 def _answered(
