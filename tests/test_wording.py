@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from evaluators import FunctionModel
@@ -91,3 +93,43 @@ def test_no_two_words_follow_each_other_twice():
     assert " parrot" not in next_pieces(wording, " the parrot, the")[0]
     assert not next_pieces(wording, " the parrot, the parrot")[1]
     assert " in" in next_pieces(wording, " the parrot, the")[0]
+
+
+def naively_allowed(forms, words, written):
+    """What may come next, from the definition: by trying every token."""
+    said = WORD.findall(written)
+    begun = said.pop() if said and written.endswith(said[-1]) else b""
+
+    def after(said):
+        return {b for a, b in itertools.pairwise(said) if a == said[-1]}
+
+    def beginnings(of):
+        return {word[:end] for word in of for end in range(1, len(word) + 1)}
+
+    fresh, rest, bare = words - after([*said, begun] if begun else said), set(), not begun
+    whole = not begun or (begun in words and begun not in after(said))
+    if begun:
+        rest = beginnings({w[len(begun) :] for w in words - after(said) if w.startswith(begun) and w != begun})
+    mask = np.zeros(forms.size, dtype=bool)
+    for token, piece in enumerate(PIECES):
+        runs = list(WORD.finditer(piece.encode()))
+        letters = runs[0].group() if runs else b""
+        starts = bool(runs) and runs[0].start() > 0
+        if not letters:
+            mask[token] = whole
+        elif starts:
+            mask[token] = whole and letters in beginnings(fresh)
+        else:
+            mask[token] = letters in rest or (bare and letters in beginnings(fresh))
+    return mask, whole
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
+    st.sets(st.sampled_from([b"Helsinki", b"Oslo", b"lives", b"in", b"the", b"parrot", b"s", b"15", b"Hel"])),
+)
+def test_what_is_allowed_is_what_the_definition_says(written, words):
+    mask, whole = Wording(FORMS, words).allowed(written.encode())
+    expected, expected_whole = naively_allowed(FORMS, words, written.encode())
+    assert whole == expected_whole
+    assert {PIECES[n] for n in np.flatnonzero(mask)} == {PIECES[n] for n in np.flatnonzero(expected)}

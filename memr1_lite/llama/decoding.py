@@ -18,6 +18,7 @@ from memr1_lite.llama.wording import Wording
 from memr1_lite.llm import END, Choice, Completion, Forced, FreeText, OutputTemplate, Segment
 
 Logits = npt.NDArray[np.float32]
+NOT_ALLOWED = np.float32(-np.inf)
 
 
 class Codec(Protocol):
@@ -163,16 +164,18 @@ class Decoding:
         stop = stop_ids[0]
         bias = self._codec.free_text_bias
         everything = range(bias.shape[0])
+        allowed = np.empty_like(bias)
         lookup = None if self._pace is None else PromptLookup(self._ids, self._pace)
         utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         text, visible, log_probability = b"", False, 0.0
         for written in range(step.max_tokens):
             logits = self._logits(lookup, step.max_tokens - written - 1)
-            allowed = logits + bias
             may_stop = visible
-            if self._wording is not None:
+            if self._wording is None:
+                np.add(logits, bias, out=allowed)
+            else:
                 mask, whole = self._wording.allowed(text)
-                allowed[~mask] = -np.inf
+                allowed = np.where(mask, logits, NOT_ALLOWED)
                 may_stop = visible and whole
             allowed[stop] = logits[stop] if may_stop else -np.inf
             token, factor = self._decide(allowed, everything)
@@ -236,12 +239,14 @@ class Decoding:
 
     def _decide(self, logits: Logits, tokens: Sequence[int]) -> tuple[int, float]:
         """The token chosen, and the logarithm of its share among all. ``logits`` (n,) belong to ``tokens``."""
-        top = float(logits.max())
+        index = self._pick(logits) if self._pick is greedy else -1
+        top = float(logits.max() if index < 0 else logits[index])
         if not math.isfinite(top):
             raise ModelError(
                 "The model's logits are not finite numbers: its file is damaged, or its numeric type too small."
             )
-        index = self._pick(logits)
+        if index < 0:
+            index = self._pick(logits)
         shares = float(np.exp(logits - top).sum(dtype=np.float64))
         return tokens[index], float(logits[index]) - top - math.log(shares)
 

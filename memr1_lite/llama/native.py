@@ -93,6 +93,9 @@ class NativeModel:
         """Put ``ids`` into the batch, the first of them at ``position``; logits are wanted after the last ``rows``."""
         count = len(ids)
         self.batch.n_tokens = count
+        if count == 1:  # the usual case, and slices of numpy take longer
+            self._tokens[0], self._positions[0], self._wanted[0] = ids[0], position, rows
+            return
         self._tokens[:count] = ids
         self._positions[:count] = np.arange(position, position + count)
         self._wanted[:count] = False

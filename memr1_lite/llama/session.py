@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -54,6 +53,8 @@ class Session:
         """Fixed beginnings and the sequences that keep them, the one used last at the end."""
         self._settled = True
         """Whether what is noted here is what the context holds: a signal may come between doing and noting."""
+        self._logits: Logits = np.empty((0, n_vocab), dtype=np.float32)
+        self._logits_at = 0
         self.evaluated = 0
         """Tokens evaluated since the session began, drafts included."""
 
@@ -154,7 +155,17 @@ class Session:
         self._decode(ids[start:], rows)
         if not rows:
             return np.empty((0, self._n_vocab), dtype=np.float32)
-        return _rows(self._library.llama_get_logits(self._native.context), rows, self._n_vocab)
+        return self._rows(rows)
+
+    def _rows(self, count: int) -> Logits:
+        """The logits of the last batch, where llama.cpp keeps them."""
+        pointer = self._library.llama_get_logits(self._native.context)
+        address = ctypes.addressof(pointer.contents)
+        if address != self._logits_at or count > len(self._logits):
+            # Making an array of a pointer takes longer than all that is done with it.
+            self._logits = np.ctypeslib.as_array(pointer, shape=(count, self._n_vocab))
+            self._logits_at = address
+        return self._logits[:count]
 
     def _decode(self, ids: Sequence[int], rows: int) -> None:
         native = self._native
@@ -213,8 +224,3 @@ class Session:
     def _memory(self) -> ctypes.c_void_p:
         memory: ctypes.c_void_p = self._library.llama_get_memory(self._native.context)
         return memory
-
-
-def _rows(pointer: Any, count: int, size: int) -> Logits:  # noqa: ANN401 - ctypes
-    rows: Logits = np.ctypeslib.as_array(pointer, shape=(count, size))
-    return rows

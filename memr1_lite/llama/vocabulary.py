@@ -20,6 +20,8 @@ UNKNOWN, UNUSED, CONTROL, USER_DEFINED = 1 << 0, 1 << 1, 1 << 3, 1 << 4
 """Bits of a token's attributes (``llama_token_attr``)."""
 RECOGNISED = UNKNOWN | CONTROL | USER_DEFINED
 """Tokens that the tokeniser may recognise as a whole in a text."""
+REMEMBERED = 1024
+"""Trusted texts whose ids are kept."""
 NOT_TEXT = re.compile(rb"[\x00-\x08\x0a-\x1f]")
 """Line breaks and control characters; a tab is text."""
 
@@ -64,6 +66,8 @@ class Vocabulary:
         marked = np.flatnonzero(self._attributes & RECOGNISED)
         self.special_texts = {int(token): self.text(int(token)) for token in marked}
         self._special = special_pattern(self.special_texts.values())
+        self._pieces: dict[int, bytes] = {}
+        self._trusted: dict[str, list[int]] = {}
 
     def text(self, token: int) -> str:
         """The text of a token as the vocabulary writes it (byte-level letters where it is of that kind)."""
@@ -77,13 +81,19 @@ class Vocabulary:
     def tokenize(self, segment: Segment) -> list[int]:
         """The ids of ``segment``, by itself; of untrusted text never one that stands for more than its letters."""
         if segment.trusted:
-            return self._ids(segment.text, parse_special=True)
+            return self._trusted_ids(segment.text)
         return [
             token for part in cut_apart(segment.text, self._special) for token in self._ids(part, parse_special=False)
         ]
 
     def piece(self, token: int) -> bytes:
         """The bytes that ``token`` writes; none for a control token."""
+        piece = self._pieces.get(token)
+        if piece is None:
+            piece = self._pieces[token] = self._native_piece(token)
+        return piece
+
+    def _native_piece(self, token: int) -> bytes:
         for size in (32, 4096):
             buffer = ctypes.create_string_buffer(size)
             length: int = self._library.llama_token_to_piece(self._handle, token, buffer, size, 0, False)
@@ -105,7 +115,7 @@ class Vocabulary:
         for token in range(self.size):
             if self._attributes[token] & (RECOGNISED | UNUSED) or self.is_end(token):
                 continue
-            piece = self.piece(token)
+            piece = self._native_piece(token)
             if piece and not NOT_TEXT.search(piece):
                 free[token] = piece
         return free
@@ -121,6 +131,15 @@ class Vocabulary:
         bias = np.full(self.size, -np.inf, dtype=np.float32)
         bias[list(self.free_text_pieces)] = 0.0
         return bias
+
+    def _trusted_ids(self, text: str) -> list[int]:
+        ids = self._trusted.get(text)
+        if ids is None:
+            ids = self._ids(text, parse_special=True)
+            # Prompts and templates are made of few texts, again and again; somebody else's need not be.
+            if len(self._trusted) < REMEMBERED:
+                self._trusted[text] = ids
+        return list(ids)
 
     def _ids(self, text: str, *, parse_special: bool) -> list[int]:
         data = text.encode("utf-8", "replace")
