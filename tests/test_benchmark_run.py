@@ -489,6 +489,26 @@ def test_a_run_takes_the_embedder_that_is_named_and_keeps_to_it(tmp_path, monkey
     assert "none.gguf" in missing.stderr
 
 
+def test_two_loras_on_one_base_are_agents_too_and_all_three_files_are_named(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(benchmarks, "FileAgents", lambda agents, config: given.append(agents) or Agents())
+    file, base, lora = tmp_path / "locomo.json", tmp_path / "base.gguf", tmp_path / "lora.gguf"
+    file.write_text(json.dumps(LOCOMO))
+    base.write_bytes(b"base")
+    lora.write_bytes(b"lora")
+    command = ["eval", "locomo", str(file), "--conversations", "validation", "--out", str(tmp_path / "run")]
+    loras = ["--manager-lora", str(lora), "--answerer-lora", str(lora)]
+    done = CliRunner().invoke(cli.main, [*command, "--base", str(base), *loras])
+    assert done.exit_code == 0, done.output
+    assert (given[0].base, given[0].manager_lora, given[0].manager) == (base, lora, None)
+    for line in ("\nbase base.gguf ", "\nmanager LoRA lora.gguf ", "\nanswerer LoRA lora.gguf "):
+        assert line in done.stdout
+    both = CliRunner().invoke(cli.main, [*command, "--base", str(base), "--manager", str(base)])
+    assert "Error: --base is the model of both agents" in both.stderr
+    alone = CliRunner().invoke(cli.main, [*command, *loras])
+    assert "Error: A LoRA needs the model" in alone.stderr
+
+
 def test_a_run_killed_at_any_moment_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
     file = tmp_path / "locomo.json"
     sample = json.loads(json.dumps(LOCOMO[:1]))

@@ -148,7 +148,7 @@ def bench(
     random.Random(SEED).shuffle(cases)
     allowed = {part: share * seconds for part, share in SHARES.items()}
     with tempfile.TemporaryDirectory(prefix="memr1-bench-") as folder:
-        paths = list(dict.fromkeys(files.values()))
+        paths = list(dict.fromkeys(files.values())) if agents.base is None else [agents.base]
         rates = tuple(_rates(path, allowed["rates"] / len(paths)) for path in paths)
         done(SHARES["rates"])
         path = Path(folder) / "bank.db"

@@ -19,10 +19,13 @@ def machine() -> str:
 
 
 def agent_files(agents: Agents) -> dict[str, Path]:
-    """The file of each role.
+    """The file of each role; of agents on one base, the base and their LoRAs.
 
     :raises ModelLoadError: none is given and none is in the package
     """
+    if agents.base is not None:
+        loras = {"manager LoRA": agents.manager_lora, "answerer LoRA": agents.answerer_lora}
+        return {"base": agents.base} | {role: file for role, file in loras.items() if file is not None}
     return {
         "manager": agents.manager or bundled_agent("manager"),
         "answerer": agents.answerer or bundled_agent("answerer"),
