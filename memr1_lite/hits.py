@@ -95,49 +95,46 @@ def ranked(
     limit: int,
     floor: float = FLOOR,
 ) -> list[Found]:
-    """The ``limit`` best of what was found, exists and is within ``span``; ties go by kind and id.
+    """The ``limit`` best of what was found, may be shown and is within ``span``; ties go by kind and id.
 
+    :param traits: of the units that may be shown; of a kind that is left out, all may be, and nobody asks who and when
     :param floor: what scores less than this share of the best is left out
     """
-    there = [
-        np.array([_lets_through(span, traits[each.kind].get(item)) for item in each.ids.tolist()]) for each in hits
-    ]
-    hits = [each.chosen(np.flatnonzero(kept)) for each, kept in zip(hits, there, strict=True)]
+    hits = [each.chosen(_shown_of(each, traits[each.kind], span)) if each.kind in traits else each for each in hits]
     # Rounded, because sums of the same numbers differ in the last bits, and ties must be ties.
     words = np.round(shares(np.concatenate([each.words for each in hits])), 9)
     vectors = np.round(shares(np.concatenate([each.vectors for each in hits])), 9)
-    named = np.concatenate([_speaker_named(question, each, traits[each.kind]) for each in hits])
-    day = np.concatenate([_day_named(question, each, traits[each.kind]) for each in hits])
-    raised = np.where(named, NAMED_SPEAKER, 1.0) * np.where(day, NAMED_DAY, 1.0)
-    scores = np.round((words + VECTOR_SHARE * vectors) * raised, 9)
-    units = [(each.kind, place) for each in hits for place in range(len(each.ids))]
-    kinds = np.array([kind for kind, _ in units])
-    ids = np.concatenate([each.ids for each in hits])
-    order = np.lexsort((ids, kinds, -scores))
+    scores, named, day = words + VECTOR_SHARE * vectors, np.zeros(len(words), np.bool_), np.zeros(len(words), np.bool_)
+    if question.names:
+        named = np.concatenate([_speaker_named(question, each, traits[each.kind]) for each in hits])
+        scores = scores * np.where(named, NAMED_SPEAKER, 1.0)
+    if question.days:
+        day = np.concatenate([_day_named(question, each, traits[each.kind]) for each in hits])
+        scores = scores * np.where(day, NAMED_DAY, 1.0)
+    scores = np.round(scores, 9)
+    ids, cosines = np.concatenate([each.ids for each in hits]), np.concatenate([each.cosines for each in hits])
+    held = np.concatenate([each.held for each in hits], axis=1)
+    kinds = [each.kind for each in hits]
+    of_kind = np.repeat(np.arange(len(hits)), [len(each.ids) for each in hits])
+    order = np.lexsort((ids, np.argsort(np.argsort(kinds))[of_kind], -scores))
     order = order[scores[order] >= floor * scores.max(initial=0.0)][:limit]
     by_words, by_vectors = _ranks(words), _ranks(vectors)
-    of_kind = {each.kind: each for each in hits}
-    found = []
-    for number in order.tolist():
-        kind, place = units[number]
-        cosine = float(of_kind[kind].cosines[place])
-        held = of_kind[kind].held[:, place]
-        found.append(
-            Found(
-                kind=kind,
-                id=int(ids[number]),
-                score=float(scores[number]),
-                vector_rank=int(by_vectors[number]) if vectors[number] > 0.0 else None,
-                keyword_rank=int(by_words[number]) if words[number] > 0.0 else None,
-                vector_score=float(vectors[number]),
-                word_score=float(words[number]),
-                cosine=None if isnan(cosine) else cosine,
-                words=tuple(word for word, stands in zip(question.words, held, strict=True) if stands),
-                speaker_named=bool(named[number]),
-                day_named=bool(day[number]),
-            )
+    return [
+        Found(
+            kind=kinds[of_kind[number]],
+            id=int(ids[number]),
+            score=float(scores[number]),
+            vector_rank=int(by_vectors[number]) if vectors[number] > 0.0 else None,
+            keyword_rank=int(by_words[number]) if words[number] > 0.0 else None,
+            vector_score=float(vectors[number]),
+            word_score=float(words[number]),
+            cosine=None if isnan(cosines[number]) else float(cosines[number]),
+            words=tuple(question.words[row] for row in np.flatnonzero(held[:, number])),
+            speaker_named=bool(named[number]),
+            day_named=bool(day[number]),
         )
-    return found
+        for number in order.tolist()
+    ]
 
 
 def shown(
@@ -183,15 +180,16 @@ def _speaker_named(question: Question, hits: Hits, traits: Mapping[int, Trait]) 
 
 
 def _day_named(question: Question, hits: Hits, traits: Mapping[int, Trait]) -> npt.NDArray[np.bool_]:
-    if not question.days:
-        return np.zeros(len(hits.ids), np.bool_)
     return np.array([question.names_day(traits[item][1]) for item in hits.ids.tolist()], dtype=np.bool_)
 
 
-def _lets_through(span: Span | None, trait: Trait | None) -> bool:
-    if trait is None or span is None:
-        return trait is not None
-    speaker, at = trait
+def _shown_of(hits: Hits, traits: Mapping[int, Trait], span: Span | None) -> npt.NDArray[np.intp]:
+    """Where the units lie that may be shown."""
+    ids = hits.ids.tolist()
+    return np.flatnonzero([item in traits and (span is None or _within(span, *traits[item])) for item in ids])
+
+
+def _within(span: Span, speaker: str | None, at: str | None) -> bool:
     return (
         span.speaker in (None, speaker)
         and (span.since is None or (at is not None and at >= span.since.isoformat()))

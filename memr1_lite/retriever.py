@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,10 @@ from memr1_lite.scoring import (
     Scores,
     laid_out,
     most_wanted,
-    places,
     rarity,
     reached,
     spread,
+    standing_in,
 )
 from memr1_lite.store import Kind, Store
 from memr1_lite.vector_index import VectorIndex
@@ -45,6 +45,8 @@ COMMON = 4_096
 """A word is followed to its newest units only, so that a common one in a big bank does not cost more than this."""
 POOL = 256
 """So many units of each kind, by their words, are looked at closely."""
+LOOKED_UP = 128
+"""So many of them, in a big bank, get their cosines from the store where their vectors were not found near."""
 CHOSEN = 128
 """For so many of each kind, at least, it is looked up who said them and what was written from them."""
 SPARE = 8
@@ -52,6 +54,13 @@ OWN_MEMORY = 1.5
 """What a memory of the speaker, or of somebody of his, counts for what he says of himself."""
 NAME_WORD = 0.5
 """Share of its rarity that a speaker's name counts as a word: who said something matters more than who is mentioned."""
+
+
+class Near(NamedTuple):
+    """What lies near a vector: ids and cosines, both of shape ``(n,)``."""
+
+    ids: Ids
+    cosines: Scores
 
 
 def spoken(speaker: str, text: str) -> str:
@@ -77,12 +86,10 @@ class Retriever:
         if k < 1:
             return []
         text, depth = spoken(speaker, message_text), max(2 * k, MIN_SIMILAR)
-        vector = self._vector(text)
-        found = [] if vector is None else self._indexes["memory"].search(vector, depth)
-        near = [item for item, cosine in found if cosine > MIN_COSINE]
+        near = self._near("memory", self._vector(text), depth)
         said = self._store.keyword_search("memory", keywords(text), depth)
         scores: dict[int, float] = {}
-        for leg in (near, said):
+        for leg in (near.ids.tolist(), said):
             for rank, item in enumerate(leg, start=1):
                 scores[item] = scores.get(item, 0.0) + 1.0 / (RRF_K + rank)
         memories = self._store.fetch_memories(list(scores))
@@ -116,52 +123,48 @@ class Retriever:
     def _found(self, question: Question, vector: Vector | None, k: int, span: Span | None) -> list[Found]:
         """What either leg found, or found close by."""
         depth, chosen = max(DEPTH, 2 * k), max(CHOSEN, 4 * k)
-        said = {kind: [self._store.holding(kind, word, COMMON, span) for word in question.words] for kind in KINDS}
-        highest = {kind: self._store.highest(kind) for kind in KINDS}
+        highest = {kind: standing.highest for kind, standing in self._store.standings().items()}
+        said = {kind: self._store.holding(kind, question.words, COMMON, span) for kind in KINDS}
         counts = [sum(_about(said[kind][row], highest[kind]) for kind in KINDS) for row in range(len(question.words))]
         weights = rarity(counts, sum(highest.values()))
         weights *= [NAME_WORD if word in question.names else 1.0 for word in question.words]
 
-        turn_ids = np.union1d(most_wanted(said["turn"], weights, POOL), self._near("turn", vector, depth, span))
-        pool = laid_out(turn_ids, len(WORD_REACH) - 1)
-        reach = reached(_held(said["turn"], pool), WORD_REACH)
-        cosines = self._cosines("turn", vector, pool, turn_ids)
-        turns = Hits(
-            "turn", pool, weights @ reach, spread(np.nan_to_num(cosines), VECTOR_REACH), cosines, reach == WORD_REACH[0]
-        )
+        turns, reach = self._turns(said["turn"], weights, self._near("turn", vector, depth, span), vector)
         best = turns.best_places(chosen)
         turns, reach = turns.chosen(best), reach[:, best]
-        ids = turns.ids.tolist()
-        memories = self._memories(said["memory"], weights, vector, depth, span, turns, reach).best(chosen)
-        traits: dict[Kind, dict[int, Trait]] = {
-            "turn": self._store.traits("turn", list(self._store.uncovered_messages(ids))),
-            "memory": self._store.traits("memory", memories.ids.tolist()),
-        }
+        near = self._near("memory", vector, depth, span)
+        memories = self._memories(said["memory"], weights, near, vector, turns, reach).best(chosen)
+        traits: dict[Kind, dict[int, Trait]] = {"turn": self._store.traits("turn", turns.ids.tolist())}
+        # A memory that was deleted since the index followed drops out when it is shown.
+        if span is not None or question.names or question.days:
+            traits["memory"] = self._store.traits("memory", memories.ids.tolist())
         return ranked(question, [turns, memories], traits, span, k + SPARE)
 
+    def _turns(self, said: Sequence[Ids], weights: Scores, near: Near, vector: Vector | None) -> tuple[Hits, Scores]:
+        """Turns by what they and their neighbours say, and how much each word counts for each of them."""
+        pool = laid_out(np.union1d(most_wanted(said, weights, POOL), near.ids), len(WORD_REACH) - 1)
+        held = standing_in(pool, said)
+        reach = reached(held, WORD_REACH)
+        cosines = self._cosines("turn", vector, pool, weights @ held, near)
+        return Hits("turn", pool, weights @ reach, spread(np.nan_to_num(cosines), VECTOR_REACH), cosines, held), reach
+
     def _memories(
-        self,
-        said: Sequence[Ids],
-        weights: Scores,
-        vector: Vector | None,
-        depth: int,
-        span: Span | None,
-        turns: Hits,
-        reach: Scores,
+        self, said: Sequence[Ids], weights: Scores, near: Near, vector: Vector | None, turns: Hits, reach: Scores
     ) -> Hits:
         """Memories by what they say, and by the turns they were written from."""
-        pairs = np.array(self._store.written_from(turns.ids.tolist()), dtype=np.int64).reshape(-1, 2)
-        near = self._near("memory", vector, depth, span)
-        ids = np.unique(np.concatenate([most_wanted(said, weights, POOL), near, pairs[:, 1]]))
-        held = _held(said, ids)
-        counts, cosines = held.astype(np.float64), self._cosines("memory", vector, ids, ids)
+        pairs = self._store.written_from(turns.ids.tolist())
+        ids = np.unique(np.concatenate([most_wanted(said, weights, POOL), near.ids, pairs[:, 1]]))
+        held = standing_in(ids, said)
+        counts, cosines = held.astype(np.float64), self._cosines("memory", vector, ids, weights @ held, near)
         vectors = np.nan_to_num(cosines)
-        order = np.argsort(turns.ids)
-        for turn, memory in zip(
-            order[np.searchsorted(turns.ids[order], pairs[:, 0])], np.searchsorted(ids, pairs[:, 1]), strict=True
-        ):
-            counts[:, memory] = np.maximum(counts[:, memory], reach[:, turn])
-            vectors[memory] = max(vectors[memory], turns.vectors[turn])
+        if len(pairs):
+            pairs = pairs[np.argsort(pairs[:, 1], kind="stable")]
+            order = np.argsort(turns.ids)
+            turn = order[np.searchsorted(turns.ids[order], pairs[:, 0])]
+            first = np.flatnonzero(np.diff(pairs[:, 1], prepend=-1))
+            memory = np.searchsorted(ids, pairs[first, 1])
+            counts[:, memory] = np.maximum(counts[:, memory], np.maximum.reduceat(reach[:, turn], first, axis=1))
+            vectors[memory] = np.maximum(vectors[memory], np.maximum.reduceat(turns.vectors[turn], first))
         return Hits("memory", ids, weights @ counts, vectors, cosines, held)
 
     def _plain(self, question: Question, vector: Vector | None, depth: int, span: Span | None) -> list[Found]:
@@ -173,17 +176,19 @@ class Retriever:
                 ids = np.array(self._store.keyword_search(kind, question.words, depth), dtype=np.int64)
                 words, cosines = 1.0 / np.arange(1, len(ids) + 1), np.full(len(ids), np.nan)
             else:
-                ids = self._near(kind, vector, depth, span)
-                words, cosines = np.zeros(len(ids)), self._cosines(kind, vector, ids, ids)
+                ids, cosines = self._near(kind, vector, depth, span)
+                words = np.zeros(len(ids))
             held = np.zeros((len(question.words), len(ids)), np.bool_)
             hits.append(Hits(kind, ids, words, np.nan_to_num(cosines), cosines, held))
-            kept = ids.tolist() if kind == "memory" else list(self._store.uncovered_messages(ids.tolist()))
-            traits[kind] = self._store.traits(kind, kept)
+            traits[kind] = self._store.traits(kind, ids.tolist())
         return ranked(Question(question.text, question.words, frozenset(), ()), hits, traits, span, depth, floor=0.0)
 
     def _shown(self, found: list[Found], k: int) -> list[Candidate]:
-        # A few more than k, for those that are deleted or purged meanwhile.
-        found = found[: k + SPARE]
+        candidates = self._records(found[:k], k)
+        # A few more than k only where some were deleted or purged meanwhile.
+        return candidates if len(candidates) == min(k, len(found)) else self._records(found[: k + SPARE], k)
+
+    def _records(self, found: list[Found], k: int) -> list[Candidate]:
         memories = self._store.fetch_memories([each.id for each in found if each.kind == "memory"])
         turn_ids = {each.id for each in found if each.kind == "turn"}
         origins = self._store.origins(memories)
@@ -203,7 +208,8 @@ class Retriever:
 
     def indexed(self, kind: Kind) -> list[int]:
         """The ids that a search by vector can find now, ascending."""
-        return self._catch_up(kind).ids()
+        self._follow()
+        return self._indexes[kind].ids()
 
     def save(self) -> None:
         """Write the indexes that changed.
@@ -213,7 +219,13 @@ class Retriever:
         for index in self._indexes.values():
             index.save()
 
-    def _catch_up(self, kind: Kind) -> VectorIndex:
+    def _follow(self) -> None:
+        """Have both indexes take over what changed in the store."""
+        for kind, standing in self._store.standings().items():
+            if self._indexes[kind].position != standing.position:
+                self._catch_up(kind)
+
+    def _catch_up(self, kind: Kind) -> None:
         index = self._indexes[kind]
         with self._lock:  # two threads at once could take over an older state after a newer one
             if index.position == 0:
@@ -224,34 +236,38 @@ class Retriever:
             if position < start or (start == 0 and position):  # a saved index may be newer than a restored bank
                 index.rebuild(position, *self._store.vectors(kind))
             elif position > start:
-                vectors = self._store.vectors(kind, touched) if touched else _no_vectors(self._embedder.dimension)
-                index.catch_up(position, touched, vectors)
-        return index
+                index.catch_up(position, touched, self._store.vectors(kind, touched))
 
     def _vector(self, text: str) -> Vector | None:
         """The vector of ``text``; None where there is nothing to compare it with."""
-        if not any(len(self._catch_up(kind)) for kind in KINDS):
+        self._follow()
+        if not any(len(index) for index in self._indexes.values()):
             return None
         vector: Vector = self._embedder.embed([text])[0]
         return vector
 
-    def _near(self, kind: Kind, vector: Vector | None, depth: int, span: Span | None) -> Ids:
-        """The nearest that are near enough, ascending."""
-        if vector is None:
-            return np.zeros(0, np.int64)
-        allowed = None if span is None else self._store.within(kind, span)
-        found = self._catch_up(kind).search(vector, depth, allowed)
-        return np.array(sorted(item for item, cosine in found if cosine > MIN_COSINE), dtype=np.int64)
+    def _near(self, kind: Kind, vector: Vector | None, depth: int, span: Span | None = None) -> Near:
+        """The nearest that are near enough, best first."""
+        found = list[tuple[int, float]]()
+        if vector is not None:
+            allowed = None if span is None else self._store.within(kind, span)
+            found = self._indexes[kind].search(vector, depth, allowed)
+        found = [pair for pair in found if pair[1] > MIN_COSINE]
+        return Near(np.array([item for item, _ in found], np.int64), np.array([cosine for _, cosine in found]))
 
-    def _cosines(self, kind: Kind, vector: Vector | None, pool: Ids, wanted: Ids) -> Scores:
-        """The cosine of each of ``pool``, of the ``wanted`` at least; NaN where it has no vector or is not near."""
-        if vector is None:
-            return np.full(len(pool), np.nan)
-        cosines = self._indexes[kind].cosines(vector, pool)
-        if cosines is None:  # a graph hands its vectors out slowly: the store is quicker
+    def _cosines(self, kind: Kind, vector: Vector | None, pool: Ids, by_words: Scores, near: Near) -> Scores:
+        """The cosine of each of ``pool``; NaN where it has no vector, is not near, or, in a big bank, is not among
+        the best by word or by vector."""
+        cosines = None if vector is None or not len(pool) else self._indexes[kind].cosines(vector, pool)
+        if cosines is None:
             cosines = np.full(len(pool), np.nan)
-            found, matrix = self._store.vectors(kind, wanted.tolist())
-            cosines[places(pool, found)[0]] = matrix @ vector
+            cosines[np.searchsorted(pool, near.ids)] = near.cosines
+            if vector is not None and len(pool):
+                # A graph hands its vectors out slowly: the store is quicker, and still takes microseconds for each.
+                asked = np.flatnonzero(np.isnan(cosines) & (by_words > 0.0))
+                asked = np.sort(asked[np.lexsort((-pool[asked], -by_words[asked]))][:LOOKED_UP])
+                found, matrix = self._store.vectors(kind, pool[asked].tolist())
+                cosines[np.searchsorted(pool, found)] = matrix @ vector
         return np.where(cosines > MIN_COSINE, cosines, np.nan)
 
 
@@ -260,19 +276,6 @@ def _about(ids: Ids, highest: int) -> float:
     return len(ids) if len(ids) < COMMON else len(ids) * highest / (highest - int(ids[0]) + 1)
 
 
-def _held(said: Sequence[Ids], pool: Ids) -> npt.NDArray[np.bool_]:
-    """Which word stands in which unit of ``pool``, shape ``(words, len(pool))``."""
-    held = np.zeros((len(said), len(pool)), np.bool_)
-    for row, ids in zip(held, said, strict=True):
-        found, there = places(pool, ids)
-        row[found[there]] = True
-    return held
-
-
 def _first_name(text: str) -> str:
     """The first word of a name, or of a memory, which begins with one: "Andrew's sister lives in Lyon."."""
     return "".join(words(text)[:1]).removesuffix("'s")
-
-
-def _no_vectors(dimension: int) -> tuple[Ids, Vector]:
-    return np.zeros(0, dtype=np.int64), np.zeros((0, dimension), dtype=np.float32)

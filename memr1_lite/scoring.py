@@ -82,9 +82,22 @@ def most_wanted(holding: Sequence[Ids], rarities: Scores, limit: int) -> Ids:
     """The ``limit`` ids that hold the most of the words, by their rarity; ascending. Equals go by id, newest first."""
     if not holding:
         return np.zeros(0, np.int64)
-    ids, where = np.unique(np.concatenate(list(holding)), return_inverse=True)
-    if len(ids) <= limit:
-        return ids
-    weights = np.repeat(rarities, [len(found) for found in holding])
-    sums = np.bincount(where, weights=weights, minlength=len(ids))
-    return np.sort(ids[np.lexsort((-ids, -sums))[:limit]])
+    ids = np.concatenate(list(holding))
+    order = np.argsort(ids, kind="stable")  # stable: the same words are then added in the same order, and ties are ties
+    ids = ids[order]
+    first = np.flatnonzero(np.concatenate([np.ones(min(1, len(ids)), np.bool_), ids[1:] != ids[:-1]]))
+    if len(first) <= limit:
+        return ids[first]
+    sums = np.add.reduceat(np.repeat(rarities, [len(found) for found in holding])[order], first)
+    least = np.partition(sums, len(sums) - limit)[len(sums) - limit]
+    more, equal = np.flatnonzero(sums > least), np.flatnonzero(sums == least)
+    return np.sort(ids[first[np.concatenate([more, equal[len(equal) - (limit - len(more)) :]])]])
+
+
+def standing_in(pool: Ids, holding: Sequence[Ids]) -> npt.NDArray[np.bool_]:
+    """Which word stands in which unit of ``pool``, shape ``(words, len(pool))``."""
+    held = np.zeros((len(holding), len(pool)), np.bool_)
+    for row, ids in zip(held, holding, strict=True):
+        if len(ids):  # the pool is looked up in the holders: there may be thousands of those
+            row[:] = ids.take(ids.searchsorted(pool), mode="clip") == pool
+    return held

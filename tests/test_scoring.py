@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memr1_lite.question import NamedDays, understood
-from memr1_lite.scoring import laid_out, most_wanted, places, rarity, reached, spread
+from memr1_lite.scoring import laid_out, most_wanted, places, rarity, reached, spread, standing_in
 
 ids = st.lists(st.integers(1, 80), min_size=1, max_size=12, unique=True).map(lambda items: np.array(sorted(items)))
 
@@ -53,6 +53,24 @@ def test_where_too_many_hold_a_word_those_with_the_rarest_words_are_kept_and_the
     holding = [np.arange(1, 100), np.array([3, 7])]
     assert most_wanted(holding, np.array([0.1, 5.0]), 4).tolist() == [3, 7, 98, 99]
     assert most_wanted([], np.array([]), 4).tolist() == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(holders=st.lists(ids, max_size=4), limit=st.integers(1, 20))
+def test_the_most_wanted_are_those_that_hold_most_by_weight(holders, limit):
+    weights = np.array([1.0, 2.0, 4.0, 8.0])[: len(holders)]
+    sums = {}
+    for weight, holder in zip(weights.tolist(), holders, strict=True):
+        for item in holder.tolist():
+            sums[item] = sums.get(item, 0.0) + weight
+    best = sorted(sums, key=lambda item: (-sums[item], -item))[:limit]
+    assert most_wanted(holders, weights, limit).tolist() == sorted(best)
+
+
+@given(pool=ids, holders=st.lists(st.one_of(ids, st.just(np.zeros(0, np.int64))), max_size=3))
+def test_which_word_stands_in_which_unit(pool, holders):
+    expected = [np.isin(pool, holder).tolist() for holder in holders]
+    assert standing_in(pool, holders).tolist() == expected
 
 
 @pytest.mark.parametrize(

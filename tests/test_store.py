@@ -140,10 +140,10 @@ def test_a_turn_is_covered_once_it_changed_a_memory_also_when_that_is_deleted_la
     add(store, "dog", message_id=one)
     change = update(store, 1, "two dogs", message_id=two)
     assert store.uncovered_messages() == {three}
-    assert store.uncovered_messages([one, three]) == {three}
+    assert store.traits("turn", [one, three]).keys() == {three}
     assert store.origins([1]) == {1: [two, one]}
     store.undo(change.id)
-    assert store.uncovered_messages() == store.uncovered_messages([one, two, three]) == {two, three}
+    assert store.uncovered_messages() == store.traits("turn", [one, two, three]).keys() == {two, three}
     assert store.origins([1]) == {1: [one]}
     delete(store, 1, message_id=three)
     assert store.uncovered_messages() == {two}

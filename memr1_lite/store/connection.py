@@ -19,6 +19,8 @@ from memr1_lite.migrations import APPLICATION_ID, SCHEMA_VERSION, migrations
 MEMORY = ":memory:"
 BUSY_SECONDS = 10.0
 """How long a writer waits for another one before it gives up."""
+CACHE_KIB = 16_384
+"""Pages kept in memory, at most: a search of a big bank touches some hundred of them, all over the file."""
 
 Value = str | int | float | bytes | None
 
@@ -211,6 +213,7 @@ def _prepare(connection: sqlite3.Connection, path: str, busy_seconds: float) -> 
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA secure_delete = ON")
     connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     found = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if found > SCHEMA_VERSION:
         raise SchemaTooNewError(path, found, SCHEMA_VERSION)
@@ -249,4 +252,4 @@ def _use_write_ahead_log(connection: sqlite3.Connection, busy_seconds: float) ->
 
 def listed(values: Sequence[int]) -> str:
     """Ids as JSON, for ``json_each``: any number of them in one parameter."""
-    return "[" + ",".join(str(int(value)) for value in values) + "]"
+    return "[" + ",".join(map(str, map(int, values))) + "]"

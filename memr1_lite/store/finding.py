@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from memr1_lite.records import Span
 from memr1_lite.store.connection import Value, listed
+from memr1_lite.store.messages import UNCOVERED
 from memr1_lite.store.vectors import TABLES, Kind, Vectors
 
 Ids = npt.NDArray[np.int64]
@@ -32,6 +35,20 @@ _PLAIN: dict[Kind, str] = {
     "turn": "messages",
     "memory": "memories LEFT JOIN messages ON messages.id = memories.message_id",
 }
+_TRAITS: dict[Kind, str] = {
+    "turn": f"""
+        SELECT messages.id, speaker, at FROM json_each(?) CROSS JOIN messages ON messages.id = json_each.value
+        WHERE {UNCOVERED}
+    """,
+    "memory": """
+        SELECT memories.id, speaker, memories.at FROM json_each(?) CROSS JOIN memories ON memories.id = json_each.value
+        LEFT JOIN messages ON messages.id = message_id
+    """,
+}
+_STANDINGS = """
+    SELECT (SELECT ifnull(max(position), 0) FROM turn_touches), (SELECT ifnull(max(id), 0) FROM messages),
+        (SELECT ifnull(max(seq), 0) FROM operations), (SELECT ifnull(max(id), 0) FROM memories)
+"""
 _LINEAGE = """
     SELECT DISTINCT changes.message_id, operations.memory_id FROM changes
     JOIN operations ON operations.change_id = changes.id JOIN memories ON memories.id = operations.memory_id
@@ -40,24 +57,38 @@ _LINEAGE = """
 """
 
 
+class Standing(NamedTuple):
+    """How far one kind of unit has come: the place in its log, and the highest id, 0 where there is none."""
+
+    position: int
+    highest: int
+
+
 class Finding(Vectors):
     """The part of the store that retrieval stands on. Every filter is part of the query itself."""
 
-    def holding(self, kind: Kind, word: str, limit: int, span: Span | None = None) -> Ids:
-        """The newest ``limit`` units that hold ``word`` in any of its English forms, by id, ascending."""
-        # Quoted, a word is a word whatever is in it: a bare question would be a syntax error to FTS5.
-        quoted = '"' + word.replace("\0", " ").replace('"', '""') + '"'
-        if not word.strip("\0 "):
-            return np.zeros(0, np.int64)
+    def standings(self) -> dict[Kind, Standing]:
+        """How far each kind has come; about how many units there are, told without counting them."""
+        with self._use() as connection:
+            turn, turns, memory, memories = connection.execute(_STANDINGS).fetchone()
+        return {"turn": Standing(turn, turns), "memory": Standing(memory, memories)}
+
+    def holding(self, kind: Kind, words: Sequence[str], limit: int, span: Span | None = None) -> list[Ids]:
+        """For each word the newest ``limit`` units that hold it in any of its English forms, by id, ascending."""
         table = f"{TABLES[kind]}_fts"
         where, values = _conditions(kind, span)
         join = _JOINS[kind] if values else ""
         sql = (
             f"SELECT {table}.rowid FROM {table} {join} WHERE {table} MATCH ?{where} ORDER BY {table}.rowid DESC LIMIT ?"
         )
+        found = []
         with self._use() as connection:
-            found = [row[0] for row in connection.execute(sql, (quoted, *values, limit))]
-        return np.array(found[::-1], dtype=np.int64)
+            for word in words:
+                # Quoted, a word is a word whatever is in it: a bare question would be a syntax error to FTS5.
+                quoted = '"' + word.replace("\0", " ").replace('"', '""') + '"'
+                rows = connection.execute(sql, (quoted, *values, limit)) if word.strip("\0 ") else ()
+                found.append(np.fromiter(chain.from_iterable(rows), np.int64)[::-1])
+        return found
 
     def within(self, kind: Kind, span: Span) -> Ids:
         """The units that ``span`` lets through, by id, ascending."""
@@ -66,27 +97,26 @@ class Finding(Vectors):
         with self._use() as connection:
             return np.array([row[0] for row in connection.execute(sql, values)], dtype=np.int64)
 
-    def highest(self, kind: Kind) -> int:
-        """The highest id: about how many units there are, told without counting them."""
-        return self._number(f"SELECT ifnull(max(id), 0) FROM {TABLES[kind]}")
-
     def speakers(self) -> list[str]:
         """Who speaks in this bank; nobody where there are more than 256."""
         names = [row[0] for row in self._rows(_SPEAKERS, MAX_SPEAKERS + 1)]
         return names if len(names) <= MAX_SPEAKERS else []
 
     def traits(self, kind: Kind, ids: Sequence[int]) -> dict[int, tuple[str | None, str | None]]:
-        """Of the units among ``ids`` that exist: who said it (a memory: its latest turn) and when, as it is stored."""
-        table = TABLES[kind]
-        sql = f"SELECT {table}.id, messages.speaker, {table}.at FROM {_PLAIN[kind]} WHERE {table}.id IN "
-        with self._use() as connection:
-            rows = connection.execute(sql + "(SELECT value FROM json_each(?))", (listed(ids),))
-            return {row[0]: (row[1], row[2]) for row in rows}
+        """Of those among ``ids`` that may be shown: who said it (a memory: its latest turn) and when, as it is stored.
 
-    def written_from(self, message_ids: Sequence[int]) -> list[tuple[int, int]]:
-        """Pairs of a turn among ``message_ids`` and a live memory that it wrote or rewrote."""
+        Memories that live, and turns that changed no memory.
+        """
+        if not ids:
+            return {}
         with self._use() as connection:
-            return [(row[0], row[1]) for row in connection.execute(_LINEAGE, (listed(message_ids),))]
+            return {row[0]: (row[1], row[2]) for row in connection.execute(_TRAITS[kind], (listed(ids),))}
+
+    def written_from(self, message_ids: Sequence[int]) -> Ids:
+        """Pairs of a turn among ``message_ids`` and a live memory that it wrote or rewrote, shape ``(n, 2)``."""
+        with self._use() as connection:
+            rows = connection.execute(_LINEAGE, (listed(message_ids),)) if message_ids else ()
+            return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 2)
 
 
 def _conditions(kind: Kind, span: Span | None) -> tuple[str, list[Value]]:
