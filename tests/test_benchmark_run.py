@@ -482,6 +482,8 @@ def test_a_run_takes_the_embedder_that_is_named_and_keeps_to_it(tmp_path, monkey
     done = CliRunner().invoke(cli.main, [*command, "--embedder", str(encoded)])
     assert done.exit_code == 0, done.output
     assert "embedder encoder:" in done.stdout
+    wider = CliRunner().invoke(cli.main, [*command, "--embedder", str(encoded), "--context", "8192"])
+    assert "holds a run with another context" in wider.stderr
     other = CliRunner().invoke(cli.main, [*command, "--embedder", "lexical"])
     assert "holds a run with another embedder" in other.stderr
     missing = CliRunner().invoke(cli.main, [*command, "--embedder", str(tmp_path / "none.gguf")])

@@ -89,7 +89,8 @@ def _heading(settings: RunSettings, results: Sequence[QuestionResult]) -> list[s
         *settings.notes,
         f"file {settings.file} {settings.file_sha256}",
         *(f"{role} {file}" for role, file in settings.agents.items()),
-        f"up to {settings.candidates} candidates, {settings.similar} similar memories, embedder {settings.embedder}",
+        f"up to {settings.candidates} candidates, {settings.similar} similar memories, context {settings.context}, "
+        f"embedder {settings.embedder}",
         settings.machine,
     ]
 

@@ -28,6 +28,7 @@ class RunSettings(Record):
     questions: int
     candidates: int
     similar: int
+    context: int = 4_096
     embedder: str
     agents: dict[str, str]
     machine: str

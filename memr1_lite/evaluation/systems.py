@@ -41,7 +41,12 @@ class System(Record):
 
 
 BASELINES = (
-    System(name="full context", bank="turns", finds="everything", about="all turns, the oldest cut until they fit"),
+    System(
+        name="full context",
+        bank="turns",
+        finds="everything",
+        about="all turns, the oldest cut until they fit into the context",
+    ),
     System(name="rag", bank="turns", finds="vectors", about="turns by vector alone"),
     System(name="bm25", bank="turns", finds="bm25", about="turns by keyword alone"),
     System(name="add-only", bank="add-only", finds="hybrid", about="memories are added, never updated or deleted"),

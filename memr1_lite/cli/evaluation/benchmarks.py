@@ -27,7 +27,9 @@ from memr1_lite.evaluation.runner import Runner
 from memr1_lite.evaluation.world import read_world
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.llama.gguf_file import sha256_of
+from memr1_lite.llm import MAX_SHOWN
 
+DEFAULTS = BankConfig()
 folder = click.Path(file_okay=False, path_type=Path)
 
 
@@ -43,7 +45,8 @@ folder = click.Path(file_okay=False, path_type=Path)
 )
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many questions per conversation.")
 @click.option("--out", type=folder, help="Folder of the run; one that is there goes on. eval-BENCHMARK if left out.")
-@click.option("--candidates", type=int, default=BankConfig().candidates, show_default=True, help="Shown per question.")
+@click.option("--candidates", type=click.IntRange(1, MAX_SHOWN), default=DEFAULTS.candidates, show_default=True)
+@click.option("--context", type=click.IntRange(min=512), default=DEFAULTS.context, show_default=True, help="In tokens.")
 @embedder_option
 @click.option("--threads", type=click.IntRange(min=1), help="For llama.cpp.")
 @click.option("--baseline", default="bm25", show_default=True, help="The system that the others are tested against.")
@@ -65,6 +68,7 @@ def _run(
     limit: int | None,
     out: Path | None,
     candidates: int,
+    context: int,
     embedder: str | None,
     threads: int | None,
     baseline: str,
@@ -88,7 +92,7 @@ def _run(
         manager=manager, answerer=answerer, base=base, manager_lora=manager_lora, answerer_lora=answerer_lora
     )
     files = agent_files(agents) | ({"prompted": prompted} if prompted else {})
-    config = BankConfig(candidates=candidates, threads=threads)
+    config = BankConfig(candidates=candidates, context=context, threads=threads)
     place = RunFolder(out or Path(f"eval-{benchmark}"))
     with ExitStack() as opened:
         vectors = opened.enter_context(embedder_called(embedder))
@@ -101,6 +105,7 @@ def _run(
                 questions=sum(len(talk.questions) for talk in read.talks),
                 candidates=candidates,
                 similar=config.similar,
+                context=context,
                 embedder=vectors.name,
                 agents=hashes(files),
                 machine=machine(),
