@@ -151,7 +151,7 @@ class EmbedderMismatchError(StoreError):
     def __init__(self, expected: str, found: str) -> None:
         super().__init__(
             f"This bank's vectors were made by the embedder {expected!r}, not {found!r}: give that one as embedder="
-            " (`make embedder` builds all-MiniLM-L6-v2)."
+            " (`make embedder` builds all-MiniLM-L6-v2), or move the bank with `memr1 reembed`."
         )
         self.expected = expected
         self.found = found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 
@@ -190,6 +190,30 @@ class Ledger:
             raise ConversationFormatError(f"Cannot read {str(file)!r}: {error.strerror}.") from error
         except UnicodeDecodeError as error:
             raise ConversationFormatError(f"{str(file)!r} is not UTF-8 text: {error.reason}.") from error
+
+    @staticmethod
+    def reembed(path: str | Path, embedder: Embedder, progress: Callable[[int, int], None] | None = None) -> Stats:
+        """Move the bank at ``path`` to another embedder. Interrupted or killed and run again, it goes on.
+
+        Whoever has the bank open goes on searching and writing meanwhile; once it has moved, an open bank raises
+        :class:`~memr1_lite.errors.EmbedderMismatchError`, and is to be opened again.
+
+        :param progress: is told how many texts have their new vector, of how many, in this run
+        :raises StoreError: there is no bank, or it cannot be written
+        """
+        with Store.as_made(path) as store:
+            if (store.embedder, store.dimension) == (embedder.name, embedder.dimension):
+                return store.stats()
+            store.begin_reembedding(embedder.name, embedder.dimension)
+            while True:
+                texts = store.not_reembedded(spoken)
+                for start in range(0, len(texts), EMBEDDED_AT_ONCE):
+                    part = texts[start : start + EMBEDDED_AT_ONCE]
+                    store.add_fresh_vectors(embedder.name, part, embedder.embed(part))
+                    if progress is not None:
+                        progress(start + len(part), len(texts))
+                if store.switch_embedder(embedder.name, embedder.dimension, spoken):
+                    return store.stats()
 
     def _open_store(self) -> Store:
         if self._closed:

@@ -117,5 +117,12 @@ def m001_tables(db: Database) -> None:
     db.execute("PRAGMA user_version = 1")
 
 
-SCHEMA_VERSION = 1
+@migrations()
+def m002_fresh_vectors(db: Database) -> None:
+    """Vectors of another embedder, by a digest of their text, until the bank moves to it."""
+    db.execute("CREATE TABLE fresh_vectors (digest BLOB PRIMARY KEY, embedding BLOB NOT NULL) WITHOUT ROWID")
+    db.execute("PRAGMA user_version = 2")
+
+
+SCHEMA_VERSION = 2
 """The newest schema that this package knows: the number of its last migration."""

@@ -95,7 +95,7 @@ def test_an_export_holds_every_table_that_is_not_made_from_others(path):
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     derived = {name for (name,) in rows if "_fts" in name}
-    assert {name for (name,) in rows} - derived - {"_sqlite_migrations"} == set(TABLES)
+    assert {name for (name,) in rows} - derived - {"_sqlite_migrations", "fresh_vectors"} == set(TABLES)
 
 
 def test_an_export_to_a_file_that_is_there_is_refused(path):
@@ -285,6 +285,14 @@ def test_a_bank_of_the_first_schema_gets_the_turn_vectors_that_it_lacks(old):
         bank.reindex()
         assert bank._store.turns_without_vector() == []
         assert bank.check() == []
+
+
+def test_a_bank_of_the_first_schema_moves_to_another_embedder(old):
+    MemoryBank.reembed(old, HashEmbedder(4))
+    with MemoryBank.open(old, embedder=HashEmbedder(4)) as bank:
+        assert bank.check() == []
+        assert bank._store.turns_without_vector() == []
+        assert [hit.text for hit in bank.search("dog", as_of=1)] == ["Andrew has a dog named Buddy."]
 
 
 def test_a_bank_of_the_first_schema_is_exported_and_imported(old):

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import click
 
+from memr1_lite.bank import MemoryBank
 from memr1_lite.cli.common import existing, json_option, path_argument, show
+from memr1_lite.embedders import LexicalEmbedder
+from memr1_lite.llama.embedding import LlamaEmbedder
+from memr1_lite.opening import cached_embedder
 
 
 @click.command()
@@ -87,3 +94,34 @@ def compact(path: str, as_json: bool) -> None:
         before = bank.stats().bytes
         numbers = bank.compact()
     show([numbers], as_json, lambda found: [f"{before:,} bytes before, {found.bytes:,} bytes now"])
+
+
+@click.command()
+@path_argument
+@click.option(
+    "--embedder",
+    "to",
+    metavar="lexical|FILE",
+    help="Words alone, or a sentence encoder's GGUF file; the one that `make embedder` built if not given.",
+)
+@json_option
+def reembed(path: str, to: str | None, as_json: bool) -> None:
+    """Move the bank to another embedder; killed and run again, it goes on. Others may search and write meanwhile.
+
+    \b
+    Example:
+        memr1 reembed andrew.db
+        memr1 reembed andrew.db --embedder lexical
+    """
+    embedder = (
+        LexicalEmbedder() if to == "lexical" else LlamaEmbedder.load(cached_embedder() if to is None else Path(to))
+    )
+    label = f"Embedding with {embedder.name}"
+    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
+
+        def progress(done: int, of: int) -> None:
+            bar.length, bar.pos = of, done
+            bar.update(0)
+
+        numbers = MemoryBank.reembed(path, embedder, progress)
+    show([numbers], as_json, lambda found: [f"{found.memories:,} memories and {found.messages:,} turns moved"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from types import TracebackType
 
-from memr1_lite.errors import EmbedderMismatchError, InvalidInputError
+from memr1_lite.errors import EmbedderMismatchError, InvalidInputError, StoreError
 from memr1_lite.records import Record
 from memr1_lite.store.connection import BUSY_SECONDS, connect
 from memr1_lite.store.copies import export_header, new_file
 from memr1_lite.store.erasure import Erasure
 from memr1_lite.store.finding import Finding
 from memr1_lite.store.messages import Messages
+from memr1_lite.store.reembedding import Reembedding
 from memr1_lite.store.stamps import Stamps
 from memr1_lite.store.vectors import Kind
 
@@ -29,7 +30,7 @@ class Stats(Record):
     bytes: int
 
 
-class Store(Messages, Erasure, Finding):
+class Store(Messages, Erasure, Finding, Reembedding):
     """A memory bank's file. Safe to use from several threads, and from several processes at once."""
 
     @classmethod
@@ -69,6 +70,19 @@ class Store(Messages, Erasure, Finding):
             return peek._embedder_settings().get("embedder")
         finally:
             peek.close()
+
+    @classmethod
+    def as_made(cls, path: str | Path) -> Store:
+        """Open the bank at ``path`` with the embedder that it has, whichever that is.
+
+        :raises StoreError: there is none, or as :meth:`open` does
+        """
+        if not Path(path).exists():
+            raise StoreError(f"There is no bank at {str(path)!r}.")
+        store = cls(str(path), connect(str(path), BUSY_SECONDS))
+        found = store._embedder_settings()
+        store.embedder, store.dimension = found.get("embedder", ""), int(found.get("dimension", 0))
+        return store
 
     def __enter__(self) -> Store:
         return self

@@ -71,6 +71,7 @@ class Changes(Memories):
         blobs = self._checked(operations, vectors)
         turn_blob = None if turn_vector is None else self._blob(turn_vector)
         with self.transaction():
+            self._check_embedder()
             at: str | None = None
             if message_id is not None:
                 turn = self._row("SELECT at, state FROM messages WHERE id = ?", message_id)

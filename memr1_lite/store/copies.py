@@ -16,12 +16,13 @@ from memr1_lite.errors import ConversationFormatError, InvalidInputError, Schema
 from memr1_lite.migrations import SCHEMA_VERSION
 from memr1_lite.store.checking import Checking
 from memr1_lite.store.connection import BUSY_SECONDS, MEMORY, Value, connect, store_error
+from memr1_lite.store.reembedding import TARGET
 from memr1_lite.store.stamps import PREFIX
 
 FORMAT = "memr1-bank"
 TABLES = ("messages", "changes", "memories", "operations", "turn_touches", "settings", "sqlite_sequence")
 """Every table with a truth in it, in the order in which rows name each other; full text follows by itself."""
-_OWN_SETTINGS = ("embedder", "dimension")
+_OWN_SETTINGS = ("embedder", "dimension", TARGET)
 _NOT_TAKEN = (sqlite3.IntegrityError, sqlite3.ProgrammingError, KeyError)
 
 

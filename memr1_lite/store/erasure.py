@@ -64,6 +64,7 @@ class Erasure(Past, Copies):
             " old_message_id = NULL WHERE memory_id = ?",
             memory_id,
         )
+        self._write("DELETE FROM fresh_vectors")
         self._write("DELETE FROM messages WHERE id IN (SELECT value FROM json_each(?))", turns)
 
     def _turns_to_purge(self, memory_id: int) -> list[int]:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from memr1_lite.errors import EmbedderMismatchError
 from memr1_lite.records import Span
 from memr1_lite.store.connection import Value, listed
 from memr1_lite.store.messages import UNCOVERED
@@ -47,7 +48,8 @@ _TRAITS: dict[Kind, str] = {
 }
 _STANDINGS = """
     SELECT (SELECT ifnull(max(position), 0) FROM turn_touches), (SELECT ifnull(max(id), 0) FROM messages),
-        (SELECT ifnull(max(seq), 0) FROM operations), (SELECT ifnull(max(id), 0) FROM memories)
+        (SELECT ifnull(max(seq), 0) FROM operations), (SELECT ifnull(max(id), 0) FROM memories),
+        (SELECT value FROM settings WHERE key = 'embedder')
 """
 _LINEAGE = """
     SELECT DISTINCT changes.message_id, operations.memory_id FROM changes
@@ -68,9 +70,14 @@ class Finding(Vectors):
     """The part of the store that retrieval stands on. Every filter is part of the query itself."""
 
     def standings(self) -> dict[Kind, Standing]:
-        """How far each kind has come; about how many units there are, told without counting them."""
+        """How far each kind has come; about how many units there are, told without counting them.
+
+        :raises EmbedderMismatchError: the bank was moved to another embedder since it was opened
+        """
         with self._use() as connection:
-            turn, turns, memory, memories = connection.execute(_STANDINGS).fetchone()
+            turn, turns, memory, memories, embedder = connection.execute(_STANDINGS).fetchone()
+        if embedder != self.embedder:
+            raise EmbedderMismatchError(embedder, self.embedder)
         return {"turn": Standing(turn, turns), "memory": Standing(memory, memories)}
 
     def holding(self, kind: Kind, words: Sequence[str], limit: int, span: Span | None = None) -> list[Ids]:

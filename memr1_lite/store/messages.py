@@ -80,6 +80,7 @@ class Messages(Vectors):
                 now(),
             )
             if blob is not None:
+                self._check_embedder()
                 self._set_vector(message_id, blob)
         return Message(id=message_id, speaker=speaker, text=text, at=at, source_id=source_id)
 
@@ -95,6 +96,7 @@ class Messages(Vectors):
         """
         blobs = [self._blob(vector) for vector in vectors]
         with self.transaction():
+            self._check_embedder()
             for message_id, blob in zip(ids, blobs, strict=True):
                 self._set_vector(message_id, blob)
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from memr1_lite.errors import StoreError, VectorIndexError
+from memr1_lite.errors import EmbedderMismatchError, StoreError, VectorIndexError
 from memr1_lite.store.connection import Connection, listed
 
 Kind = Literal["memory", "turn"]
@@ -60,6 +60,16 @@ class Vectors(Connection):
             after = position if position <= reached else 0
             sql = f"SELECT DISTINCT {unit} FROM {log} WHERE {seq} > ? AND {unit} IS NOT NULL ORDER BY {unit}"
             return reached, [row[0] for row in self._rows(sql, after)]
+
+    def _setting(self, key: str) -> str | None:
+        row = self._row("SELECT value FROM settings WHERE key = ?", key)
+        return None if row is None else str(row["value"])
+
+    def _check_embedder(self) -> None:
+        """Refuse to mix vectors: somebody may have moved the bank to another embedder since it was opened."""
+        found = self._setting("embedder")
+        if found != self.embedder:
+            raise EmbedderMismatchError(str(found), self.embedder)
 
     def _blob(self, vector: Vector) -> bytes:
         if vector.shape != (self.dimension,):
