@@ -25,7 +25,7 @@ import numpy as np
 from memr1_lite import memory_manager
 from memr1_lite.answer_agent import AnswerTemplate, answer_prompt
 from memr1_lite.control import Calls
-from memr1_lite.errors import CallCancelledError
+from memr1_lite.errors import CallCancelledError, DeadlineError
 from memr1_lite.file_agents import bundled_agent
 from memr1_lite.llama import LlamaModel, ProcessModel
 from memr1_lite.llm import END, OutputTemplate, Segment
@@ -180,36 +180,46 @@ def beginnings(path: Path, found: dict[str, list[Case]]) -> list[tuple[str, str]
 
 
 def stopping(model: LlamaModel, case: Case, count: int) -> list[tuple[str, str]]:
-    """From cancel() to the exception, at random moments of calls."""
-    draw, waits = random.Random(1), []
+    """From cancel(), and from a deadline, to the exception, at random moments of calls."""
+    draw = random.Random(1)
+    waits: dict[str, list[float]] = {"cancel()": [], "deadline": []}
     began = time.perf_counter()
     model._session.forget()
-    _quiet(lambda: model.complete(case.prompt, case.template))
+    model.complete(case.prompt, case.template)
     whole = time.perf_counter() - began
-    for _ in range(count):
+    for number in range(2 * count):
         model._session.forget()
-        calls, stopped = Calls(), []
+        calls, moment = Calls(), draw.random() * whole * 0.8
+        stopped: list[float] = []
 
         def stop(calls: Calls = calls, stopped: list[float] = stopped) -> None:
             stopped.append(time.perf_counter())
             calls.cancel()
 
-        timer = threading.Timer(draw.random() * whole * 0.8, stop)
-        timer.start()
+        timer = threading.Timer(moment, stop)
+        by_deadline = number % 2 == 1
+        if by_deadline:
+            stopped.append(time.perf_counter() + moment)
+        else:
+            timer.start()
         try:
-            with calls.limited(None):
+            with calls.limited(moment if by_deadline else None):
                 model.complete(case.prompt, case.template)
-        except CallCancelledError:
-            waits.append(time.perf_counter() - stopped[0])
+        except (CallCancelledError, DeadlineError):
+            waits["deadline" if by_deadline else "cancel()"].append(time.perf_counter() - stopped[0])
         finally:
-            timer.join()
-    waits.sort()
-    return [
-        (
-            f"cancel to exception, {len(waits)} random moments: median, 95 %, worst",
-            f"{_ms(median(waits))}, {_ms(waits[int(0.95 * len(waits))])}, {_ms(waits[-1])}",
+            if not by_deadline:
+                timer.join()
+    rows = []
+    for what, times in waits.items():
+        times.sort()
+        rows.append(
+            (
+                f"{what} to exception, {len(times)} random moments: median, 95 %, worst",
+                f"{_ms(median(times))}, {_ms(times[int(0.95 * len(times))])}, {_ms(times[-1])}",
+            )
         )
-    ]
+    return rows
 
 
 def apart(path: Path, case: Case, rounds: int) -> list[tuple[str, str]]:
@@ -225,10 +235,6 @@ def apart(path: Path, case: Case, rounds: int) -> list[tuple[str, str]]:
             seconds.append(min(times))
     more = f"{seconds[1] / seconds[0]:.2f}x  (+{_ms(seconds[1] - seconds[0])})"
     return [("engine='process' / in this process, a whole call", more)]
-
-
-def _quiet(call: Callable[[], object]) -> None:
-    call()
 
 
 def _ms(seconds: float) -> str:

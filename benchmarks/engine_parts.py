@@ -24,7 +24,7 @@ from memr1_lite.llama.decoding import Decoding
 from memr1_lite.llama.wording import Wording, words_of
 
 BATCHES = (1, 2, 3, 4, 5, 8, 16)
-HELD = 256
+HELD = 300
 
 
 class StandIn:
