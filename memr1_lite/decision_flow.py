@@ -146,7 +146,9 @@ def _said_later(memory: Memory, message: Message, late: bool) -> bool:
 
     Dates do not tell where one is missing, or where one of two on the same day has no time, which reads as midnight.
     """
-    if memory.at is not None and message.at is not None and memory.at != message.at:
-        if memory.at.date() != message.at.date() or time.min not in (memory.at.time(), message.at.time()):
-            return memory.at > message.at
+    one, other = memory.at, message.at
+    if one is not None and other is not None and one != other:
+        undecided = one.date() == other.date() and time.min in (one.time(), other.time())
+        if not undecided:
+            return one > other
     return late and memory.message_id is not None and memory.message_id > message.id
