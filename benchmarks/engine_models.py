@@ -1,22 +1,17 @@
-"""GGUF files of real shapes, with real vocabularies and random weights: what an engine costs needs no trained model.
-
-The vocabularies lie in the source distribution of llama-cpp-python, which pip fetches once into the cache folder.
-"""
+"""GGUF files of real shapes, with real vocabularies and random weights: what an engine costs needs no trained model."""
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
 from gguf import GGUFReader, GGUFWriter, LlamaFileType
 
+from benchmarks.llamacpp import vocabulary_file
 from convert.output import whole_file
 from convert.quantize import quantize
 
-SDIST = "llama-cpp-python==0.3.36"
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -25,23 +20,6 @@ SHAPES = {  # layers, hidden, heads, key/value heads, feed-forward
     "qwen2.5-0.5b": (24, 896, 14, 2, 4864),
     "qwen2.5-1.5b": (28, 1536, 12, 2, 8960),
 }
-
-
-def vocabulary_file(cache: Path, name: str) -> Path:
-    """A file with the vocabulary ``name`` (``qwen2``, ``llama-bpe``) and no weights."""
-    target = cache / f"ggml-vocab-{name}.gguf"
-    if not target.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        pip = [sys.executable, "-m", "pip", "download", "--no-binary", "llama-cpp-python", "--no-deps"]
-        subprocess.run([*pip, "--dest", str(cache), SDIST], check=True, stdout=sys.stderr)
-        (archive,) = cache.glob("llama_cpp_python-*.tar.gz")
-        with tarfile.open(archive) as tar:
-            (member,) = [entry for entry in tar if entry.name.endswith(f"/models/{target.name}")]
-            source = tar.extractfile(member)
-            assert source is not None
-            with whole_file(target, force=False) as temporary:
-                temporary.write_bytes(source.read())
-    return target
 
 
 def random_model(cache: Path, shape: str, quant: str) -> Path:

@@ -114,7 +114,7 @@ def _marked(text: str, special: Mapping[str, int]) -> str:
 def _kind(text: str | None, special: Mapping[str, int]) -> TokenType:
     if text is None:
         return TokenType.UNUSED
-    return TokenType.NORMAL if text not in special else TokenType.UNKNOWN if text == "[UNK]" else TokenType.CONTROL
+    return TokenType.CONTROL if text in special else TokenType.NORMAL
 
 
 def tensor_names(config: Mapping[str, Any]) -> dict[str, str]:

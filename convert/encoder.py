@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGUFWriter, LlamaFileType, PoolingType
+from gguf import GGML_QUANT_VERSION, GGUFType, GGUFWriter, LlamaFileType, PoolingType
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
@@ -71,6 +71,8 @@ def to_gguf(
     with whole_file(target, force=force) as temporary:
         writer = GGUFWriter(temporary, arch_bert.NAME)
         try:
+            writer.add_type(GGUFType.MODEL)
+            writer.add_quantization_version(GGML_QUANT_VERSION)
             writer.add_name(name)
             writer.add_file_type(TYPES[outtype])
             writer.add_string(NAME_KEY, f"{name}:{_digest(source)}:{outtype}")

@@ -1,10 +1,10 @@
-"""Reads what a GGUF file says of itself and of its tensors, without reading the tensors or a long vocabulary."""
+"""Reads what a GGUF file says of itself and of its tensors, without reading the tensors, or a vocabulary unasked."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,11 +22,12 @@ STRING, ARRAY = 8, 9
 
 @dataclass(frozen=True)
 class GGUFTensor:
-    """One tensor as the header lists it; ``shape`` is numpy's, rows first."""
+    """One tensor as the header lists it: ``shape`` with rows first, as numpy has it, ``start`` in bytes in the file."""
 
     name: str
     kind: GGMLQuantizationType
     shape: tuple[int, ...]
+    start: int
 
     @property
     def elements(self) -> int:
@@ -42,26 +43,30 @@ class GGUFTensor:
 
 @dataclass(frozen=True)
 class GGUFHeader:
-    """The metadata and the tensors of a file. Arrays, such as the vocabulary, are given by their length alone."""
+    """The metadata and the tensors of a file. Arrays not read are given as ``range(length)``."""
 
     metadata: Mapping[str, Any]
     tensors: tuple[GGUFTensor, ...]
 
 
-def read_gguf_header(path: Path) -> GGUFHeader:
+def read_gguf_header(path: Path, *, arrays: bool = False) -> GGUFHeader:
     """Read the header of a GGUF file.
 
+    :param arrays: read arrays too, such as the vocabulary, as lists
     :raises ConvertError: no such file, or not a whole GGUF file
     """
     try:
         check_gguf(path)
         with path.open("rb") as file:
             _, _, tensors, entries = struct.unpack("<4sIQQ", file.read(24))
-            metadata = dict(_entry(file) for _ in range(entries))
-            return GGUFHeader(metadata, tuple(_tensor(file) for _ in range(tensors)))
+            metadata = dict(_entry(file, arrays) for _ in range(entries))
+            listed = [_tensor(file) for _ in range(tensors)]
+            alignment = metadata.get("general.alignment", 32)
+            data = -(-file.tell() // alignment) * alignment
+            return GGUFHeader(metadata, tuple(replace(tensor, start=data + tensor.start) for tensor in listed))
     except ModelLoadError as error:
         raise ConvertError(str(error)) from error
-    except (struct.error, KeyError, ValueError, EOFError, OSError) as error:
+    except (struct.error, KeyError, ValueError, TypeError, ZeroDivisionError, EOFError, OSError) as error:
         raise ConvertError(f"{str(path)!r} is a damaged or incomplete GGUF file: get it again.") from error
 
 
@@ -77,16 +82,18 @@ def _string(file: IO[bytes]) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _entry(file: IO[bytes]) -> tuple[str, Any]:
-    return _string(file), _value(file, _number(file, "<I"))
+def _entry(file: IO[bytes], arrays: bool) -> tuple[str, Any]:
+    return _string(file), _value(file, _number(file, "<I"), arrays)
 
 
-def _value(file: IO[bytes], kind: int) -> Any:  # noqa: ANN401 - whatever the file holds
+def _value(file: IO[bytes], kind: int, arrays: bool) -> Any:  # noqa: ANN401 - whatever the file holds
     if kind == STRING:
         return _string(file)
     if kind != ARRAY:
         return _number(file, NUMBERS[kind])
     inner, count = _number(file, "<I"), _number(file, "<Q")
+    if arrays:
+        return [_value(file, inner, arrays) for _ in range(count)]
     if inner == STRING:
         for _ in range(count):
             file.seek(_number(file, "<Q"), 1)
@@ -96,8 +103,8 @@ def _value(file: IO[bytes], kind: int) -> Any:  # noqa: ANN401 - whatever the fi
 
 
 def _tensor(file: IO[bytes]) -> GGUFTensor:
+    """A tensor whose ``start`` still counts from where the data begin."""
     name = _string(file)
     shape = tuple(_number(file, "<Q") for _ in range(_number(file, "<I")))
     kind = GGMLQuantizationType(_number(file, "<I"))
-    _number(file, "<Q")
-    return GGUFTensor(name, kind, shape[::-1])
+    return GGUFTensor(name, kind, shape[::-1], _number(file, "<Q"))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGUFType, GGUFWriter
+from gguf import GGML_QUANT_VERSION, GGUFType, GGUFWriter
 
 from convert.architectures import architecture_of
 from convert.checkpoint import read_checkpoint
@@ -57,6 +57,7 @@ def lora_to_gguf(
             writer.add_string("adapter.type", "lora")
             writer.add_float32("adapter.lora.alpha", lora.alpha)
             writer.add_file_type(FILE_TYPES[outtype])
+            writer.add_quantization_version(GGML_QUANT_VERSION)
             add_metadata(writer, with_role(trained_from(lora, checkpoint), role), lora.folder)
             write_tensors(writer, temporary, tensors)
         finally:

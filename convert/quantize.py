@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 import ctypes
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from convert.errors import ConvertError
 from convert.output import refuse_existing, whole_file
@@ -18,9 +22,18 @@ TYPES = ("Q8_0", "Q6_K", "Q5_K_M", "Q5_K_S", "Q5_0", "Q4_K_M", "Q4_K_S", "Q4_0",
 """Types that need no importance matrix. Rows whose length is no multiple of 256 get a larger type than Q*_K."""
 
 
-def quantize(source: Path, target: Path, *, quant: str = "Q8_0", threads: int = 1, force: bool = False) -> None:
+def quantize(
+    source: Path,
+    target: Path,
+    *,
+    quant: str = "Q8_0",
+    threads: int = 1,
+    importance: Mapping[str, npt.NDArray[np.float32]] | None = None,
+    force: bool = False,
+) -> None:
     """Write ``source``, an F32 or F16 GGUF file, as ``target`` with weights of type ``quant``.
 
+    :param importance: for each tensor, by its name, how much an error in each of its columns matters
     :raises ConvertError: ``source`` is damaged or quantised already, or ``target`` exists
     """
     if quant not in TYPES:
@@ -37,6 +50,13 @@ def quantize(source: Path, target: Path, *, quant: str = "Q8_0", threads: int = 
     parameters = library.llama_model_quantize_default_params()
     parameters.ftype = getattr(library, f"LLAMA_FTYPE_MOSTLY_{quant}")
     parameters.nthread = threads
+    if importance:
+        entries = (library.llama_model_imatrix_data * (len(importance) + 1))()  # the last one, without a name, ends it
+        kept = {name.encode(): np.ascontiguousarray(values, dtype=np.float32) for name, values in importance.items()}
+        for entry, (name, data) in zip(entries, kept.items(), strict=False):
+            entry.name, entry.size = name, data.size
+            entry.data = data.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+        parameters.imatrix = entries
     with whole_file(target, force=force) as temporary:
         log.last_error = ""
         status = library.llama_model_quantize(os.fsencode(source), os.fsencode(temporary), ctypes.byref(parameters))

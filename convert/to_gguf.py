@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from gguf import GGML_QUANT_VERSION, GGUFWriter
+from gguf import GGML_QUANT_VERSION, GGUFType, GGUFWriter
 
 from convert.architectures import architecture_of
 from convert.checkpoint import BLOCK_BYTES, Checkpoint, read_checkpoint
@@ -41,6 +41,7 @@ def to_gguf(source: Path, target: Path, *, outtype: str = "F16", force: bool = F
         try:
             try:
                 specs = _fitting_tensors(checkpoint, architecture)
+                writer.add_type(GGUFType.MODEL)
                 writer.add_file_type(FILE_TYPES[outtype])
                 writer.add_quantization_version(GGML_QUANT_VERSION)
                 add_metadata(writer, checkpoint.training, checkpoint.folder)

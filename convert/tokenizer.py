@@ -40,7 +40,9 @@ def add_tokenizer(writer: GGUFWriter, checkpoint: Checkpoint) -> None:
                     f"tokenizer.json sets {flag!r} for {added['content']!r}, which llama.cpp does not do."
                 )
         texts[added["id"]] = added["content"]
-        kinds[added["id"]] = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
+        # Qwen's "<|fim_prefix|>" and its like are not called special there; no user's text shall yield them either.
+        control = added["special"] or (added["content"].startswith("<|") and added["content"].endswith("|>"))
+        kinds[added["id"]] = TokenType.CONTROL if control else TokenType.USER_DEFINED
     size = config["vocab_size"]
     if max(texts) >= size:
         raise ConvertError(f"tokenizer.json has the id {max(texts)}; the model's vocabulary ends at {size - 1}.")

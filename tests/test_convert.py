@@ -7,12 +7,14 @@ import json
 import gguf_maker
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType, GGUFReader, TokenType, quants
 from safetensors.numpy import load_file, save_file
 
 from convert import __main__ as command
 from convert.chain import convert_all
 from convert.check import check
 from convert.errors import ConvertError, DriftError
+from convert.gguf_header import read_gguf_header
 from convert.quantize import quantize
 from convert.to_gguf import to_gguf
 from memr1_lite.llama import LlamaModel
@@ -92,6 +94,43 @@ def test_smaller_types_are_smaller_and_load(checkpoint, tmp_path, quant):
     assert (tmp_path / "small.gguf").stat().st_size < (tmp_path / "full.gguf").stat().st_size
     with LlamaModel.load(tmp_path / "small.gguf") as model:
         assert np.isfinite(model.logits(list(range(40)))).all()
+
+
+def test_an_importance_matrix_moves_the_errors_to_where_they_matter_less(checkpoint, tmp_path):
+    to_gguf(checkpoint, tmp_path / "full.gguf", outtype="F32")
+    name = "blk.0.ffn_up.weight"
+    tensor = next(tensor for tensor in read_gguf_header(tmp_path / "full.gguf").tensors if tensor.name == name)
+    weights = np.fromfile(tmp_path / "full.gguf", np.float32, tensor.elements, offset=tensor.start)
+    important = np.arange(tensor.shape[1]) < 8
+    errors = []
+    for importance in (None, {name: np.where(important, 1e4, 1e-4)}):
+        path = tmp_path / f"{importance is None}.gguf"
+        quantize(tmp_path / "full.gguf", path, quant="Q4_0", importance=importance)
+        (data,) = (tensor.data for tensor in GGUFReader(path).tensors if tensor.name == name)
+        error = quants.dequantize(data, GGMLQuantizationType.Q4_0) - weights.reshape(tensor.shape)
+        errors.append((error[:, important] ** 2).mean())
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_the_header_says_where_the_tensors_lie_and_reads_the_vocabulary_when_asked(checkpoint, tmp_path):
+    to_gguf(checkpoint, tmp_path / "agent.gguf")
+    path, reader = tmp_path / "agent.gguf", GGUFReader(tmp_path / "agent.gguf")
+    header = read_gguf_header(path, arrays=True)
+    assert [tensor.start for tensor in header.tensors] == [tensor.data_offset for tensor in reader.tensors]
+    tokens = header.metadata["tokenizer.ggml.tokens"]
+    assert tokens == reader.fields["tokenizer.ggml.tokens"].contents()
+    assert read_gguf_header(path).metadata["tokenizer.ggml.tokens"] == range(len(tokens))
+
+
+def test_what_looks_like_a_control_token_is_one_even_where_the_tokenizer_does_not_call_it_special(copy, tmp_path):
+    tokenizer = json.loads((copy / "tokenizer.json").read_text())
+    (pad,) = (added for added in tokenizer["added_tokens"] if added["content"] == "<|pad|>")
+    pad["special"] = False
+    (copy / "tokenizer.json").write_text(json.dumps(tokenizer))
+    to_gguf(copy, tmp_path / "agent.gguf", outtype="F32")
+    kinds = read_gguf_header(tmp_path / "agent.gguf", arrays=True).metadata["tokenizer.ggml.token_type"]
+    assert kinds[pad["id"]] == TokenType.CONTROL
+    check(copy, tmp_path / "agent.gguf")
 
 
 def test_a_changed_weight_is_noticed(copy, tmp_path):
