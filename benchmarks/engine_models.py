@@ -19,6 +19,7 @@ CHATML = (
 SHAPES = {  # layers, hidden, heads, key/value heads, feed-forward
     "qwen2.5-0.5b": (24, 896, 14, 2, 4864),
     "qwen2.5-1.5b": (28, 1536, 12, 2, 8960),
+    "tiny": (2, 256, 4, 2, 512),  # where only tokens are counted
 }
 
 
