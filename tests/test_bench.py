@@ -20,6 +20,7 @@ from memr1_lite.evaluation.bench import (
     AT_LEAST,
     SHOWN,
     Bench,
+    Contradictions,
     Profile,
     Rates,
     TimedEmbedder,
@@ -31,6 +32,7 @@ from memr1_lite.evaluation.bench import (
 )
 from memr1_lite.evaluation.bench_table import bench_lines
 from memr1_lite.evaluation.hand import hand_cases
+from memr1_lite.evaluation.statistics import share_interval
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.records import Message
 
@@ -74,6 +76,7 @@ def test_everything_is_measured_a_few_times_and_nothing_is_left_behind(model, tm
         assert times.count == AT_LEAST
         assert 0 < times.p50 <= times.p95
     assert found.ask.tokens_in > 0
+    assert found.contradictions.histories == AT_LEAST
     assert [(each.candidates, each.count) for each in found.profiles] == [(SHOWN[0], 1)]  # the rest had no time
     assert found.profiles[0].context > 512
     assert found.agents["manager"] == found.agents["answerer"]
@@ -82,7 +85,9 @@ def test_everything_is_measured_a_few_times_and_nothing_is_left_behind(model, tm
 
 def test_with_time_for_it_every_profile_is_measured_and_what_does_not_fit_is_said(model, monkeypatch):
     monkeypatch.setattr(module, "hand_cases", lambda: hand_cases()[:16])
-    monkeypatch.setattr(module, "SHARES", {"rates": 0.0, "remember": 0.0, "ask": 0.0, "profiles": 1.0})
+    monkeypatch.setattr(
+        module, "SHARES", {"rates": 0.0, "remember": 0.0, "ask": 0.0, "profiles": 1.0, "contradictions": 0.0}
+    )
     monkeypatch.setattr(module, "SHOWN", (5, 60))
     found = bench(Agents(manager=model, answerer=model), LexicalEmbedder(), 100.0)
     rows = [(each.candidates, each.threads) for each in found.profiles]
@@ -114,6 +119,7 @@ def test_the_tables_say_what_fits_and_what_does_not():
         rates=(Rates(file="m.gguf", load_seconds=0.5, read_per_second=1234.5, written_per_second=67.8),),
         remember=TIMES,
         ask=TIMES,
+        contradictions=Contradictions(histories=40, upheld=share_interval(30, 40)),
         profiles=(profile(10, 1, 0.2), profile(60, 1, None, context=9216)),
         memory_mib=(100.0, 250.0),
         seconds=300.0,
@@ -123,6 +129,7 @@ def test_the_tables_say_what_fits_and_what_does_not():
     assert "|     3 |  100.0 |  200.0 |     80.0 |       1.0 | 10.0 |" in text
     assert "does not fit into the model" in text
     assert "For an answer within 0.25 s: BankConfig(candidates=10, context=1024, threads=1)" in text
+    assert "contradictions: 75.0 [59.8, 85.8] % of 40 histories came out right" in text
     assert "100 MiB before a model was loaded, 250 MiB at most" in text
     assert "No profile answers within 0.1 s" in bench_lines(found, 0.1)[-1]
 

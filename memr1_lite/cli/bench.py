@@ -37,8 +37,9 @@ def bench(
 ) -> None:
     """Measure what agents cost on this machine, in about five minutes: MODEL in both roles, or the bundled ones.
 
-    Tokens per second, what `remember` and `ask` take and where it goes, memory, and which number of candidates, context
-    and threads answers within the SECONDS wanted. Nothing is written but in a temporary folder.
+    Tokens per second, what `remember` and `ask` take and where it goes, memory, how many histories of the contradiction
+    suite come out right, and which number of candidates, context and threads answers within the SECONDS wanted. Nothing
+    is written but in a temporary folder.
 
     \b
     Example:

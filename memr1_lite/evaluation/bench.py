@@ -23,9 +23,12 @@ from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents, BankConfig
 from memr1_lite.decision_flow import Manager
 from memr1_lite.errors import ContextOverflowError, MalformedOutputError, ModelError, ModelLoadError
+from memr1_lite.evaluation.contradiction_run import play
+from memr1_lite.evaluation.contradictions import histories
 from memr1_lite.evaluation.counted import Cost, CountedAgents
 from memr1_lite.evaluation.hand import EARLIER, HandCase, hand_cases
 from memr1_lite.evaluation.machine import agent_files, hashes, machine, peak_memory_mib
+from memr1_lite.evaluation.statistics import Interval, share_interval
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.llama.library import default_threads
 from memr1_lite.llama.model import CONTEXT_STEP, OUTPUT_RESERVE, LlamaModel
@@ -44,7 +47,7 @@ READ, WRITTEN = 512, 64
 BEFORE_WRITING = 32
 """Tokens read before those that are written."""
 AT_LEAST = 3
-SHARES = {"rates": 0.1, "remember": 0.25, "ask": 0.25, "profiles": 0.4}
+SHARES = {"rates": 0.1, "remember": 0.2, "ask": 0.2, "profiles": 0.35, "contradictions": 0.15}
 """Of the time, for each part."""
 
 
@@ -90,6 +93,13 @@ class Profile(Record):
     p95: float | None
 
 
+class Contradictions(Record):
+    """How many of the histories of the contradiction suite came out right; which ones are tried is fixed by a seed."""
+
+    histories: int
+    upheld: Interval
+
+
 class Bench(Record):
     """Everything measured. ``memory_mib`` is the most that the process held before it loaded a model, and in all."""
 
@@ -101,6 +111,7 @@ class Bench(Record):
     remember: Times
     ask: Times
     profiles: tuple[Profile, ...]
+    contradictions: Contradictions
     memory_mib: tuple[float, float] | None
     seconds: float
 
@@ -161,6 +172,8 @@ def bench(
                 done(SHARES["remember"])
                 ask = _timed(within(cases, allowed["ask"]), lambda case: bank.ask(case.question), counted, timed)
                 done(SHARES["ask"])
+            contradictions = _contradictions(loaded, embedder, allowed["contradictions"])
+            done(SHARES["contradictions"])
         profiles = _profiles(path, agents, timed, cases, allowed["profiles"], done)
     after = peak_memory_mib()
     return Bench(
@@ -172,6 +185,7 @@ def bench(
         remember=remember,
         ask=ask,
         profiles=tuple(profiles),
+        contradictions=contradictions,
         memory_mib=None if before is None or after is None else (before, after),
         seconds=time.perf_counter() - began,
     )
@@ -269,6 +283,13 @@ def _timed(
         tokens_out=float(np.mean([cost.output_tokens for cost in costs])),
         errors=errors,
     )
+
+
+def _contradictions(agents: FileAgents, embedder: Embedder, seconds: float) -> Contradictions:
+    suite = histories()
+    random.Random(SEED).shuffle(suite)
+    upheld = [play(history, agents, embedder).upheld for history in within(suite, seconds)]
+    return Contradictions(histories=len(upheld), upheld=share_interval(sum(upheld), len(upheld)))
 
 
 def _profiles(

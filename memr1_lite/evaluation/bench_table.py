@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memr1_lite.evaluation.bench import SHOWN, Bench, Profile, Times, fitting, thread_counts
-from memr1_lite.evaluation.tables import table
+from memr1_lite.evaluation.tables import percent, table
 
 
 def bench_lines(measured: Bench, wanted: float) -> list[str]:
@@ -30,6 +30,8 @@ def bench_lines(measured: Bench, wanted: float) -> list[str]:
     ]
     if left_out := len(thread_counts()) * len(SHOWN) - len(measured.profiles):
         lines.append(f"{left_out} profiles left out for want of time")
+    suite = measured.contradictions
+    lines.append(f"contradictions: {percent(suite.upheld)} % of {suite.histories} histories came out right")
     if measured.memory_mib is not None:
         before, most = measured.memory_mib
         lines.append(f"memory: {before:.0f} MiB before a model was loaded, {most:.0f} MiB at most")
