@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, time
 from typing import Literal, Protocol
 
 import numpy as np
@@ -46,9 +46,9 @@ class DecisionFlow:
         self._turn = threading.RLock()
 
     def decide(self, message: Message, *, late: bool = False) -> Change:
-        """The change that ``message`` brings about, or has brought about.
+        """The change that ``message`` brings about, or has brought about. What was said after it stands.
 
-        :param late: the turn has waited, so what was said after it may be known already, and stands
+        :param late: the turn has waited: what was recorded after it counts as said after it, where dates do not tell
         """
         with current_call().holding(self._turn):
             return self._decide(message, late)
@@ -62,8 +62,7 @@ class DecisionFlow:
         while change is None:
             similar = self._retriever.similar(message.text, message.speaker, self._config.similar)
             decision = self._manager.decide(message, similar)
-            if late:
-                decision = _without_overwriting(decision, message, similar)
+            decision = _without_overwriting(decision, message, similar, late)
             try:
                 change = self._apply(message, decision, "manager")
             except (StaleDecisionError, MemoryNotFoundError):
@@ -129,9 +128,9 @@ def in_order_said(messages: Sequence[Message]) -> list[Message]:
     return [message for _, message in sorted(said, key=lambda one: (one[0], one[1].id))]
 
 
-def _without_overwriting(decision: Decision, message: Message, similar: Sequence[Memory]) -> Decision:
+def _without_overwriting(decision: Decision, message: Message, similar: Sequence[Memory], late: bool) -> Decision:
     """The decision without what would write an older fact over a newer one: the Manager sees no memory's date."""
-    newer = {memory.id for memory in similar if _said_later(memory, message)}
+    newer = {memory.id for memory in similar if _said_later(memory, message, late)}
     kept = tuple(
         operation
         for operation in decision.operations
@@ -142,7 +141,14 @@ def _without_overwriting(decision: Decision, message: Message, similar: Sequence
     return decision.model_copy(update={"operations": kept or (Noop(op="NOOP"),)})
 
 
-def _said_later(memory: Memory, message: Message) -> bool:
-    if memory.at is not None and message.at is not None and memory.at != message.at:
-        return memory.at > message.at
-    return memory.message_id is not None and memory.message_id > message.id
+def _said_later(memory: Memory, message: Message, late: bool) -> bool:
+    """Whether a memory's text was said after ``message``: on a later day, or the same day at a later time.
+
+    Dates do not tell where one is missing, or where one of two on the same day has no time, which reads as midnight.
+    """
+    one, other = memory.at, message.at
+    if one is not None and other is not None and one != other:
+        undecided = one.date() == other.date() and time.min in (one.time(), other.time())
+        if not undecided:
+            return one > other
+    return late and memory.message_id is not None and memory.message_id > message.id

@@ -50,6 +50,9 @@ class Intake(Ledger):
         The turn itself is written first: where a model fails, the turn stays, is found by :meth:`search`, and
         :meth:`remember_pending` decides about it later.
 
+        What was said after it, by ``at``, stands: a turn of an old log, told today, may add what it says, but cannot
+        rewrite or delete a memory that was written from a later turn.
+
         :param at: when it was said, on the speaker's own clock: a datetime, a date or ISO 8601 text
         :param source_id: the caller's own id of the turn; the same one again decides nothing twice
         :param deadline: seconds that it may take
@@ -130,8 +133,8 @@ class Intake(Ledger):
         """Decide about every turn that is still pending, in the order they were said.
 
         A turn that the model cannot decide about stays pending and the rest go on; the first such failure is raised
-        at the end. A turn that is decided about late adds what it says, but what was said after it stands: it cannot
-        rewrite or delete a memory that was written from a later turn.
+        at the end. What was said after a turn stands, as in :meth:`remember`; where dates do not tell, so does what
+        was recorded after it.
 
         :raises ModelError: some turns are still pending
         """

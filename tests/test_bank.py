@@ -175,6 +175,29 @@ def test_a_late_turn_that_could_only_overwrite_changes_nothing_and_stays_findabl
     assert {found.text for found in bank.search("Lyon")} == {"Audrey lives in Lyon.", "I do not live in Lyon."}
 
 
+@pytest.mark.parametrize(
+    ("known", "told", "stands"),
+    [
+        ("2024-06-01", "2022-03-15", True),  # an old log, imported after
+        ("2024-06-01T09:30", "2024-06-01T08:15", True),
+        ("2024-06-01", "2024-05-31T23:59", True),
+        ("2024-06-01T09:30", "2024-06-01", False),  # the time of one is not known: as they were told
+        ("2024-06-01", "2024-06-01T09:30", False),
+        ("2024-06-01", "2024-06-01", False),
+        ("2024-06-01", None, False),
+        (None, "2022-03-15", False),
+        ("2022-03-15", "2024-06-01", False),
+    ],
+)
+def test_an_older_fact_told_later_overwrites_nothing(opened, known, told, stands):
+    bank = opened(("ADD", " Ingrid lives in Malmo.", END), ("UPDATE", "[1]", " Ingrid lives in Lund.", END))
+    bank.remember("I live in Malmo.", speaker="Ingrid", at=known)
+    change = bank.remember("I live in Lund.", speaker="Ingrid", at=told)
+    assert [operation.op for operation in change.operations] == ["NOOP" if stands else "UPDATE"]
+    assert [memory.text for memory in bank.list()] == [f"Ingrid lives in {'Malmo' if stands else 'Lund'}."]
+    assert any(found.text == "I live in Lund." for found in bank.search("Lund")) is stands
+
+
 def test_every_turn_has_its_vector_once_it_is_recorded(opened):
     bank = opened(("NONSENSE",))
     bank.record("I adopted a dog named Buddy.")

@@ -77,6 +77,11 @@ def evidence_recall(found: Sequence[str], evidence: Collection[str], k: int) -> 
     return len(first.intersection(evidence)) / len(set(evidence))
 
 
+def list_items(text: str) -> list[str]:
+    """The items of a list in words: "Buddy and Scout" and "Buddy, Scout" have two."""
+    return [item for item in _BETWEEN_ITEMS.split(text.lower()) if item]
+
+
 def _items(text: str) -> Counter[tuple[str, ...]]:
-    items = (tuple(squad_words(item)) for item in _BETWEEN_ITEMS.split(text.lower()))
+    items = (tuple(squad_words(item)) for item in list_items(text))
     return Counter(item for item in items if item)

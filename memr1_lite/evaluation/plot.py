@@ -1,4 +1,4 @@
-"""Pictures of a run and of a confusion matrix; matplotlib is an extra."""
+"""Pictures of a run and of the contradiction suite; matplotlib is an extra."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memr1_lite.errors import MissingExtraError
+from memr1_lite.evaluation.contradiction_run import HistoryResult
+from memr1_lite.evaluation.contradiction_table import confusion_of, contradiction_scores
 from memr1_lite.evaluation.operations import OPERATIONS, Confusion
 from memr1_lite.evaluation.report import SCORES, by_talk
 from memr1_lite.evaluation.run_files import QuestionResult
 from memr1_lite.evaluation.statistics import bootstrap_interval
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 DOTS_PER_INCH = 120
@@ -45,13 +48,35 @@ def plot_run(results: Sequence[QuestionResult], file: Path) -> None:
     figure.savefig(file, dpi=DOTS_PER_INCH)
 
 
-def plot_confusion(confusion: Confusion, file: Path) -> None:
-    """Draw right operations (rows) against chosen ones (columns).
+def plot_contradictions(results: Sequence[HistoryResult], file: Path) -> None:
+    """Draw the shares of histories that are upheld and that leak, by kind, beside the confusion matrix.
 
     :raises MissingExtraError: matplotlib is not installed
     """
-    figure = _figure(4.5, 4)
-    axes = figure.add_subplot()
+    *kinds, whole = contradiction_scores(results)
+    rows = [*kinds, whole]
+    figure = _figure(8.5, 4.2)
+    bars, matrix = figure.subplots(1, 2, width_ratios=(3, 2))
+    for offset, name, colour in ((-0.2, "upheld", "tab:blue"), (0.2, "leaks", "tab:red")):
+        shares = [share for row in rows if (share := getattr(row, name)) is not None]
+        values = [100 * share.value for share in shares]
+        errors = [
+            [100 * max(0.0, share.value - share.low) for share in shares],
+            [100 * max(0.0, share.high - share.value) for share in shares],
+        ]
+        places = [place + offset for place in range(len(rows))]
+        bars.barh(places, values, height=0.38, xerr=errors, capsize=2, color=colour, label=name)
+    bars.set_yticks(range(len(rows)), [row.kind for row in rows])
+    bars.invert_yaxis()
+    bars.set_xlim(0, 100)
+    bars.set_xlabel("percent of histories, with 95 % intervals")
+    bars.legend()
+    _draw_confusion(matrix, confusion_of(results))
+    figure.savefig(file, dpi=DOTS_PER_INCH)
+
+
+def _draw_confusion(axes: Axes, confusion: Confusion) -> None:
+    """Right operations (rows) against chosen ones (columns)."""
     rows = [counts for _, counts in confusion.rows()]
     shares = [[count / max(1, sum(counts)) for count in counts] for counts in rows]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -63,7 +88,6 @@ def plot_confusion(confusion: Confusion, file: Path) -> None:
     axes.set_yticks(range(len(OPERATIONS)), OPERATIONS)
     axes.set_xlabel("chosen")
     axes.set_ylabel("right")
-    figure.savefig(file, dpi=DOTS_PER_INCH)
 
 
 def _figure(width: float, height: float) -> Figure:

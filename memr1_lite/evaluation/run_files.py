@@ -127,7 +127,7 @@ class RunFolder:
                     f"{str(self.path)!r} holds a run with another {', '.join(changed)}: give another folder with --out."
                 )
             return
-        self.banks.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         file.write_text(settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     def settings(self) -> RunSettings:
@@ -145,25 +145,33 @@ class RunFolder:
 
     def results(self) -> list[QuestionResult]:
         """What was answered so far."""
-        return self._read("questions.jsonl", QuestionResult)
+        return self.read("questions.jsonl", QuestionResult)
 
     def costs(self) -> list[BuildCost]:
         """What building the banks cost so far."""
-        return self._read("turns.jsonl", BuildCost)
+        return self.read("turns.jsonl", BuildCost)
 
     def judged(self) -> list[Judged]:
         """What a judge said so far."""
-        return self._read("judged.jsonl", Judged)
+        return self.read("judged.jsonl", Judged)
 
     def keep(self, record: QuestionResult | BuildCost | Judged) -> None:
         """Append a line, on the disk when this returns."""
         names = {QuestionResult: "questions.jsonl", BuildCost: "turns.jsonl", Judged: "judged.jsonl"}
-        with (self.path / names[type(record)]).open("ab") as file:
+        self.append(names[type(record)], record)
+
+    def append(self, name: str, record: Record) -> None:
+        """Append a line to the file ``name``, on the disk when this returns."""
+        with (self.path / name).open("ab") as file:
             file.write(record.model_dump_json().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def _read(self, name: str, kind: type[Line]) -> list[Line]:
+    def read(self, name: str, kind: type[Line]) -> list[Line]:
+        """The lines of the file ``name``; half a line at its end is cut off.
+
+        :raises ConversationFormatError: a line is something else
+        """
         file = self.path / name
         if not file.exists():
             return []

@@ -62,6 +62,7 @@ class Runner:
         """
         if not any(talk.questions for talk in benchmark.talks):
             raise InvalidInputError("There is no question in what was chosen: choose other conversations.")
+        self._folder.banks.mkdir(exist_ok=True)
         answered = {(result.system, result.question) for result in self._folder.results()}
         built = {(cost.talk, cost.bank, cost.turn) for cost in self._folder.costs()}
         for talk in benchmark.talks:

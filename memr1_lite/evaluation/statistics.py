@@ -64,6 +64,20 @@ def bootstrap_interval(values: Mapping[str, Sequence[float]], resamples: int = R
     return Interval(value=float(np.concatenate(groups).mean()), low=float(low), high=float(high))
 
 
+def cluster_interval(values: Mapping[str, Sequence[float]], resamples: int = RESAMPLES) -> Interval:
+    """The mean over all values, and its percentile bootstrap interval, drawing whole groups with replacement.
+
+    For many groups of a value or a few each, such as short histories: what is in one stands and falls together.
+
+    :param values: the values by group; at least one
+    """
+    groups = [scores for scores in values.values() if len(scores)]
+    sums, sizes = np.array([sum(scores) for scores in groups]), np.array([len(scores) for scores in groups])
+    drawn = np.random.default_rng(SEED).integers(len(groups), size=(resamples, len(groups)))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [0.025, 0.975])
+    return Interval(value=float(sums.sum() / sizes.sum()), low=float(low), high=float(high))
+
+
 def paired_test(one: Mapping[str, Sequence[float]], other: Mapping[str, Sequence[float]]) -> Paired:
     """Compare the scores of two systems, question by question, in the same order and conversations.
 

@@ -15,12 +15,13 @@ from memr1_lite.config import Agents, BankConfig
 from memr1_lite.errors import InvalidInputError
 from memr1_lite.evaluation.benchmark import Benchmark, limited
 from memr1_lite.evaluation.compare import compare_lines
+from memr1_lite.evaluation.contradiction_run import RESULTS, HistoryResult
 from memr1_lite.evaluation.judge import HttpJudge, Judge, ModelJudge, judge_all, judge_steps
 from memr1_lite.evaluation.locomo import Adversarial, read_locomo_benchmark
 from memr1_lite.evaluation.longmemeval import read_longmemeval
 from memr1_lite.evaluation.machine import agent_files, hashes, machine
 from memr1_lite.evaluation.msc import read_msc
-from memr1_lite.evaluation.plot import plot_run
+from memr1_lite.evaluation.plot import plot_contradictions, plot_run
 from memr1_lite.evaluation.report import report_lines
 from memr1_lite.evaluation.run_files import RunFolder, RunSettings
 from memr1_lite.evaluation.runner import Runner
@@ -146,15 +147,17 @@ def compare(first: Path, second: Path) -> None:
 @click.argument("run", type=folder)
 @click.argument("picture", type=click.Path(dir_okay=False, path_type=Path))
 def plot(run: Path, picture: Path) -> None:
-    """Draw a run: F1 and BLEU-1 of every system. Needs matplotlib.
+    """Draw a run: F1 and BLEU-1 of every system, or what became of contradictions. Needs matplotlib.
 
     \b
     Example:
         memr1 eval plot eval-locomo locomo.png
     """
     place = RunFolder(run)
-    place.settings()
-    plot_run(place.results(), picture)
+    if place.settings().benchmark == "contradictions":
+        plot_contradictions(place.read(RESULTS, HistoryResult), picture)
+    else:
+        plot_run(place.results(), picture)
 
 
 def _read(
