@@ -126,6 +126,19 @@ def test_every_completion_begins_at_the_same_bank():
     assert task == dogs()
 
 
+def test_rewards_stay_with_their_tasks_and_completions_in_whatever_order_they_come():
+    known, unknown = dogs(), replace(dogs(), questions=(("How many dogs does Andrew have?", None),))
+    groups = [Group((1,), (UPDATED, CUT, ADDED)), Group((1,), (LOST, CUT, UPDATED))]
+    environment = ManagerEnvironment(CachedAnswerer(Reader()), CONFIG)
+    rewards = environment.judge([known, unknown], groups).rewards_PG
+    assert rewards.tolist() == [[1.0, 0.0, 0.5], [0.0, 0.0, 0.0]]
+    assert environment.judge([unknown, known], groups[::-1]).rewards_PG.tolist() == rewards.flip(0).tolist()
+    turned = [Group((1,), group.rollouts[::-1]) for group in groups]
+    assert environment.judge([known, unknown], turned).rewards_PG.tolist() == rewards.flip(1).tolist()
+    decisions = [ManagerEnvironment.operations(known, UPDATED), ManagerEnvironment.operations(unknown, LOST)]
+    assert environment.judge_operations([known, unknown], decisions).rewards_PG.tolist() == [[1.0], [0.0]]
+
+
 def test_the_policies_that_never_look_are_measured_beside_what_is_right():
     task = replace(dogs(), right=(Update(op="UPDATE", memory_id=1, version=1, text="Andrew has two dogs."),))
     found = ManagerEnvironment(CachedAnswerer(Reader()), CONFIG).constant_policies([task])

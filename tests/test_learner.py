@@ -11,9 +11,9 @@ from rl_parts import answerer_prompts, manager_prompts
 
 from train_ref.config import Config
 from train_ref.grpo import advantages
-from train_ref.learner import Learner, MismatchError, learning_rate, means
+from train_ref.learner import Learner, MismatchError, _checked_gap, learning_rate, means
 from train_ref.policy import OwnPolicy
-from train_ref.rollout import sample, score
+from train_ref.rollout import Scored, sample, score
 from train_ref.tiny import make_agent
 
 CONFIG = Config(prompts=8, group=4, lr=1e-3, warmup=1, max_output=40)
@@ -132,6 +132,19 @@ def test_a_sampler_of_another_opinion_is_noticed(policy, groups):
         fresh.model.embed_tokens.weight *= 1.01
     with pytest.raises(MismatchError, match="differ"):
         Learner(fresh, CONFIG).update(groups, advantages(rewards()), rate=0.1, fresh=True)
+
+
+def test_one_token_may_be_rounded_and_no_more():
+    mask_BT = torch.ones(1, 100, dtype=torch.bool)
+    zeros_BT = torch.zeros(1, 100)
+    rounded_BT, wrong_BT = zeros_BT.clone(), zeros_BT.clone()
+    rounded_BT[0, 7], wrong_BT[0, 7] = 9e-5, 2e-4
+    gap = _checked_gap(Scored(zeros_BT, rounded_BT, zeros_BT, mask_BT), 1e-5)
+    assert gap == pytest.approx(9e-5)
+    with pytest.raises(MismatchError, match="in one"):
+        _checked_gap(Scored(zeros_BT, wrong_BT, zeros_BT, mask_BT), 1e-5)
+    with pytest.raises(MismatchError, match="in the mean"):
+        _checked_gap(Scored(zeros_BT, zeros_BT + 2e-5, zeros_BT, mask_BT), 1e-5)
 
 
 def test_the_penalty_is_zero_before_the_first_step_and_not_after(policy, groups):

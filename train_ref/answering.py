@@ -30,10 +30,16 @@ class PolicyAnswerer:
     """An Answer Agent from a checkpoint, many questions at a time."""
 
     def __init__(
-        self, policy: Sampler, *, batch: int = 32, max_output: int = 80, instructions: str | None = None
+        self,
+        policy: Sampler,
+        *,
+        batch: int = 32,
+        max_output: int = 80,
+        instructions: str | None = None,
+        distil: bool = True,
     ) -> None:
         self._policy, self._batch, self._max_output = policy, batch, max_output
-        self._instructions = instructions
+        self._instructions, self._distil = instructions, distil
 
     def answer_all(self, asked: Sequence[Asked]) -> list[Reply]:
         """Greedily, those with prompts of like length together."""
@@ -42,7 +48,7 @@ class PolicyAnswerer:
         order.sort(key=lambda place: sum(len(candidate.text) for candidate in asked[place][1]))
         for start in range(0, len(order), self._batch):
             places = order[start : start + self._batch]
-            prompts = [answerer_prompt(*asked[place], self._instructions) for place in places]
+            prompts = [answerer_prompt(*asked[place], self._instructions, distil=self._distil) for place in places]
             groups = sample(self._policy, prompts, 1, temperature=0.0, max_output=self._max_output)
             for place, group in zip(places, groups, strict=True):
                 (rollout,) = group.rollouts
@@ -87,9 +93,14 @@ class CachedAnswerer:
         return replies
 
 
-def answerer_prompt(question: str, candidates: Sequence[Candidate], instructions: str | None = None) -> Prompt:
-    """A question as a policy is asked it; ``instructions`` for one that was not trained for this role."""
-    return Prompt(answer_prompt(question, candidates, instructions), AnswerTemplate(len(candidates)))
+def answerer_prompt(
+    question: str, candidates: Sequence[Candidate], instructions: str | None = None, *, distil: bool = True
+) -> Prompt:
+    """A question as a policy is asked it; ``instructions`` for one that was not trained for this role.
+
+    ``distil`` False: it answers at once, without naming the candidates that matter.
+    """
+    return Prompt(answer_prompt(question, candidates, instructions), AnswerTemplate(len(candidates), distil))
 
 
 def frozen_answerer(path: Path) -> CachedAnswerer:

@@ -47,7 +47,8 @@ class Config:
     adam_eps: float = 1e-8
     max_grad_norm: float = 1.0
     max_gap: float = 1e-5
-    """Most that a log-probability of the sampler may differ from the trainer's before the first update."""
+    """Most that the sampler's log-probabilities may differ from the trainer's in the mean before the first update; a
+    single one may differ ten times as much."""
 
     reward: Literal["exact", "f1"] = "exact"
     growth_cost: float = 0.0

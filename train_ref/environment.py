@@ -89,7 +89,7 @@ class ManagerEnvironment:
     def judge(self, tasks: Sequence[ManagerTask], groups: Sequence[Group]) -> Judged:
         """Reward of every completion; one that did not end earns nothing."""
         done = [
-            [self._operations(task, rollout) for rollout in group.rollouts]
+            [self.operations(task, rollout) for rollout in group.rollouts]
             for task, group in zip(tasks, groups, strict=True)
         ]
         sums: Counter[str] = Counter()
@@ -115,8 +115,15 @@ class ManagerEnvironment:
             if pairs and (rewards := self._rewards(pairs, Counter()))
         }
 
+    def judge_operations(self, tasks: Sequence[ManagerTask], done: Sequence[tuple[Operation, ...]]) -> Judged:
+        """Reward of one decision for each task. (P, 1)."""
+        sums: Counter[str] = Counter()
+        rewards = self._rewards(list(zip(tasks, done, strict=True)), sums)
+        return Judged(torch.tensor(rewards).view(len(tasks), 1), sums)
+
     @staticmethod
-    def _operations(task: ManagerTask, rollout: Rollout) -> tuple[Operation, ...] | None:
+    def operations(task: ManagerTask, rollout: Rollout) -> tuple[Operation, ...] | None:
+        """What a completion says; None where it did not end."""
         return parse_operations(rollout.values, task.shown) if rollout.ended else None
 
     def _rewards(
@@ -146,12 +153,12 @@ class ManagerEnvironment:
 class AnswererEnvironment:
     """The reply is compared with the right answer."""
 
-    def __init__(self, config: Config, instructions: str | None = None) -> None:
-        self._config, self._instructions = config, instructions
+    def __init__(self, config: Config, instructions: str | None = None, *, distil: bool = True) -> None:
+        self._config, self._instructions, self._distil = config, instructions, distil
 
     def prompt(self, task: AnswererTask) -> Prompt:
         """The Answer Agent's own prompt and template."""
-        return answerer_prompt(task.question, task.candidates, self._instructions)
+        return answerer_prompt(task.question, task.candidates, self._instructions, distil=self._distil)
 
     def judge(self, tasks: Sequence[AnswererTask], groups: Sequence[Group]) -> Judged:
         """Reward of every completion; one that did not end earns nothing."""

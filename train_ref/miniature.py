@@ -1,222 +1,344 @@
-"""Memory-R1's claim in miniature: from a cheap teacher, on answers alone, does GRPO repair the Memory Manager?
+"""Memory-R1's claim in miniature: from a cheap teacher, on answers alone, does GRPO repair both agents?
 
 ``python -m train_ref.miniature --manager runs/manager --answerer runs/answerer --out runs/miniature --seeds 1 2 3``
 
-The teacher is a rule that errs as untrained models do: what should be updated it deletes and adds anew without what was
-known, what is repeated it adds once more, what is taken back it leaves alone. A Manager is taught that by supervision
-(no right operation label is used), then trained by GRPO on whether questions are answered right; the Answer Agent is
-trained from where it stands. All four pairs of agents are measured on the same held-out tasks. ``--questions 152`` is
-the paper's regime: tasks are drawn from a fixed set with that many questions. A seed that is done is not run again.
+Two agents that have their skills are first taught by rules that err (:mod:`train_ref.cheap_teacher`; no right label is
+used), then trained by GRPO on whether questions are answered right. In three parts, each a table's rows:
+
+- *both*: Manager alone, Answer Agent alone, both; beside them the teacher's supervision over as many tasks more;
+- *few*: the paper's regime. All tasks of both agents come from one set of 152 questions; the Answer Agent learns on the
+  banks that the Manager, trained first, leaves behind;
+- *plain*: the Answer Agent without distillation, taught and trained to answer at once.
+
+Every pair of agents answers the same held-out tasks. A stage that is done is not run again, one that was interrupted is
+gone on with. Beside the curves stand policies that never look at a task.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from tqdm import tqdm
 
-from memr1_lite.llm import Choice, Forced, OutputTemplate, Segment
-from memr1_lite.memory_manager import written_operations
-from memr1_lite.records import Add, Delete, Noop, Operation
+from memr1_lite.records import Noop, Operation
 from train_ref.answering import CachedAnswerer, PolicyAnswerer
+from train_ref.cheap_teacher import Lesson, answerer_lesson, manager_lesson, teach
 from train_ref.config import Config
-from train_ref.environment import AnswererEnvironment, AnswererTask, ManagerEnvironment, ManagerTask
+from train_ref.curves import plot_curves
+from train_ref.environment import AnswererEnvironment, AnswererTask, Environment, ManagerEnvironment, ManagerTask
 from train_ref.loop import Run, Source
 from train_ref.policy import OwnPolicy
-from train_ref.rollout import Group, Rollout, sample
-from train_ref.tasks import answerer_task, manager_task, told_task
-from train_ref.vocabulary import AgentVocabulary
-from train_ref.world.facts import Said
+from train_ref.rollout import sample
+from train_ref.tasks import answerer_task, manager_task
 
-CANDIDATES = 12
-"""Shown to an Answer Agent: as many as a bank of these tasks holds."""
+MEMORIES, CANDIDATES = 6, 8
+"""At most so many memories in a Manager's bank, and candidates shown to an Answer Agent: small, for two cores."""
+FEW = 152
+"""Questions that the paper learns from."""
+PARTS = ("both", "few", "plain")
 T_95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
 """Student's t for 95 % by the number of seeds."""
+Figures = dict[str, tuple[float, float]]
+"""By row of the table: exact match, and memories that the bank grew by per message."""
 
 
-def cheap_operations(task: ManagerTask, said: Said) -> tuple[Operation, ...]:
-    """What the teacher would do."""
-    places = {memory.text: memory for memory in task.shown}
-    done: list[Operation] = []
-    for effect in said.effects:
-        target = places.get(effect.target.text()) if effect.target else None
-        if effect.result is None:
-            continue  # it is unsure what was taken back
-        if target is not None and effect.result != effect.target and target.id not in _named(done):
-            done.append(Delete(op="DELETE", memory_id=target.id, version=target.version))
-        new = effect.alone or effect.result
-        done.append(Add(op="ADD", text=new.text()))
-    return tuple(done[:4]) or (Noop(op="NOOP"),)
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for all seeds."""
+
+    manager: Path
+    answerer: Path
+    out: Path
+    config: Config
+    teach: int
+    batch: int
+    rate: float
+    measured: int
+    valid: int
+
+    @cached_property
+    def tasks(self) -> list[ManagerTask]:
+        """The held-out tasks that pairs are measured on."""
+        held = random.Random(30_011)
+        return [manager_task(held, "heldout", MEMORIES) for _ in range(self.measured)]
 
 
-def _named(done: Sequence[Operation]) -> list[int]:
-    return [operation.memory_id for operation in done if isinstance(operation, Delete)]
+def few_tasks(questions: int, seed: int) -> list[ManagerTask]:
+    """Manager tasks with ``questions`` questions together."""
+    rng, tasks, left = random.Random(seed), list[ManagerTask](), questions
+    while left > 0:
+        task = manager_task(rng, "train", MEMORIES)
+        tasks.append(replace(task, questions=task.questions[:left]))
+        left -= len(tasks[-1].questions)
+    return tasks
 
 
-def output_ids(vocabulary: AgentVocabulary, values: Sequence[str], template: OutputTemplate) -> list[int]:
-    """The ids that say ``values``, stops included."""
-    ids: list[int] = []
-    for index, value in enumerate(values):
-        step = template.next_step(tuple(values[:index]))
-        trusted = isinstance(step, Choice | Forced)
-        ids += vocabulary.tokenize(Segment(value, trusted=trusted))
-        if not trusted and step is not None:
-            ids += vocabulary.tokenize(Segment(step.stop, trusted=True))  # type: ignore[union-attr]
-    return ids
+def decided(manager: OwnPolicy, tasks: Sequence[ManagerTask], c: Config) -> list[tuple[Operation, ...]]:
+    """What a Manager does, greedily; nothing where its output did not end."""
+    environment = ManagerEnvironment(_nobody(), c)
+    done: list[tuple[Operation, ...]] = []
+    for start in range(0, len(tasks), 64):
+        part = tasks[start : start + 64]
+        prompts = [environment.prompt(task) for task in part]
+        groups = sample(manager, prompts, 1, temperature=0.0, max_output=c.max_output)
+        for task, group in zip(part, groups, strict=True):
+            done.append(environment.operations(task, group.rollouts[0]) or (Noop(op="NOOP"),))
+    return done
 
 
-def teach(policy: OwnPolicy, steps: int, batch: int, rate: float, seed: int) -> None:
-    """Supervise a Manager on the teacher's operations."""
-    rng, environment = random.Random(seed), ManagerEnvironment(_NOBODY, Config())
-    everything = np.ones(policy.vocabulary.size, dtype=np.bool_)
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=rate, weight_decay=0.0)
-    for _ in tqdm(range(steps), desc="cheap teacher", mininterval=5):
-        groups = []
-        for _ in range(batch):
-            task, said = told_task(rng, "train")
-            prompt = environment.prompt(task)
-            values = written_operations(cheap_operations(task, said), task.shown)
-            ids = output_ids(policy.vocabulary, values, prompt.template)
-            rollout = Rollout(ids=ids, allowed=[everything] * len(ids))
-            groups.append(Group(policy.vocabulary.prompt_ids(prompt.segments), (rollout,)))
-        targets = torch.tensor([token for group in groups for token in group.rollouts[0].ids])
-        F.cross_entropy(policy.logits(groups), targets).backward()
-        torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+def answered(
+    tasks: Sequence[ManagerTask], done: Sequence[tuple[Operation, ...]], answerer: CachedAnswerer
+) -> tuple[float, float]:
+    """Exact match of the answers from the banks after ``done``, and what these grew by, in the mean of a task."""
+    environment = ManagerEnvironment(answerer, Config())
+    judged = environment.judge_operations(tasks, done)
+    return judged.rewards_PG.mean().item(), judged.sums["grown"] / len(tasks)
+
+
+def left_behind(tasks: Sequence[ManagerTask], done: Sequence[tuple[Operation, ...]]) -> list[AnswererTask]:
+    """The questions of Manager tasks over the banks that ``done`` makes of them."""
+    found = []
+    for task, operations in zip(tasks, done, strict=True):
+        bank = task.bank.after(operations, task.message)
+        for question, gold in task.questions:
+            candidates = bank.candidates(question, CANDIDATES)
+            if candidates:  # without them nobody is asked
+                found.append(AnswererTask(question, candidates, gold))
+    return found
 
 
 class _Nobody:
-    """Prompts are made without anybody answering."""
+    """Prompts are made, and operations read, without anybody answering."""
 
     def answer_all(self, asked: Sequence[object]) -> list[Any]:
         raise AssertionError("nobody is to be asked")
 
 
-_NOBODY = CachedAnswerer(_Nobody())
+def _nobody() -> CachedAnswerer:
+    return CachedAnswerer(_Nobody())
 
 
-def frozen(policy: OwnPolicy) -> CachedAnswerer:
-    """An Answer Agent as it is now."""
-    return CachedAnswerer(PolicyAnswerer(policy.reference()))
+class Seed:
+    """One repetition: agents by name, each made once and kept in a folder."""
+
+    def __init__(self, setting: Setting, seed: int) -> None:
+        self.setting, self.seed = setting, seed
+        self.folder = setting.out / f"seed-{seed}"
+        self.config = replace(setting.config, seed=seed)
+        self._answerers: dict[str, CachedAnswerer] = {}
+        self._decisions: dict[str, list[tuple[Operation, ...]]] = {}
+
+    def agent(self, name: str, make: Callable[[Path], None]) -> OwnPolicy:
+        """The agent called ``name``, made unless it is there already."""
+        folder = self.folder / name
+        if not (folder / "done").exists():
+            make(folder)
+            (folder / "done").touch()
+        return OwnPolicy.load(folder)
+
+    def taught(self, name: str, start: Path, lesson: Callable[[random.Random], Lesson], more: int = 0) -> OwnPolicy:
+        """An agent after the cheap teacher, and ``more`` steps with it."""
+
+        def make(folder: Path) -> None:
+            policy, s = OwnPolicy.load(start), self.setting
+            teach(policy, lesson, steps=more or s.teach, batch=s.batch, rate=s.rate, seed=self.seed + 1000 * bool(more))
+            policy.save(folder)
+            _copy_card(start, folder)
+
+        return self.agent(name, make)
+
+    def trained(self, name: str, start: str, environment: Environment[Any], source: Source[Any]) -> OwnPolicy:
+        """An agent after GRPO from the agent ``start``."""
+
+        def make(folder: Path) -> None:
+            card = json.loads((self.folder / start / "memr1.json").read_text())
+            policy = OwnPolicy.load(self.folder / start)
+            run = Run(policy, environment, source, self.config, folder, card)
+            if (folder / "state.pt").exists():
+                run.resume()
+            run.train()
+
+        return self.agent(name, make)
+
+    def frozen(self, name: str, *, distil: bool = True) -> CachedAnswerer:
+        """An Answer Agent of this seed, or with ``before the teacher`` the one that all begin from."""
+        if name not in self._answerers:
+            path = self.setting.answerer if name == BEFORE else self.folder / name
+            self._answerers[name] = CachedAnswerer(PolicyAnswerer(OwnPolicy.load(path), distil=distil))
+        return self._answerers[name]
+
+    def pair(self, manager: str, answerer: str, *, distil: bool = True) -> tuple[float, float]:
+        """How two agents do together on the held-out tasks."""
+        tasks = self.setting.tasks
+        if manager not in self._decisions:
+            path = self.setting.manager if manager == BEFORE else self.folder / manager
+            self._decisions[manager] = decided(OwnPolicy.load(path), tasks, self.config)
+        return answered(tasks, self._decisions[manager], self.frozen(answerer, distil=distil))
+
+    def valid(self, role: str) -> list[Any]:
+        """Held-out tasks for the curves, others than those that pairs are measured on."""
+        held = random.Random(40_009)
+        draw = partial(manager_task, most=MEMORIES) if role == "manager" else partial(answerer_task, most=CANDIDATES)
+        return [draw(held, "heldout") for _ in range(self.setting.valid)]
+
+    def start(self) -> None:
+        """Both agents after the cheap teacher."""
+        self.taught("manager-taught", self.setting.manager, partial(manager_lesson, most=MEMORIES))
+        self.taught("answerer-taught", self.setting.answerer, partial(answerer_lesson, most=CANDIDATES))
+
+    def both(self) -> Figures:
+        """Each agent by GRPO, and by as many tasks more of the teacher's."""
+        self.start()
+        c = self.config
+        self.trained(
+            "manager-grpo", "manager-taught", ManagerEnvironment(self.frozen("answerer-taught"), c),
+            Source(lambda rng: manager_task(rng, "train", MEMORIES), self.valid("manager")),
+        )  # fmt: skip
+        self.trained(
+            "answerer-grpo", "answerer-taught", AnswererEnvironment(c),
+            Source(lambda rng: answerer_task(rng, "train", CANDIDATES), self.valid("answerer")),
+        )  # fmt: skip
+        more = max(1, c.steps * c.prompts // self.setting.batch)
+        for role, lesson in (
+            ("manager", partial(manager_lesson, most=MEMORIES)),
+            ("answerer", partial(answerer_lesson, most=CANDIDATES)),
+        ):
+            self.taught(f"{role}-more", self.folder / f"{role}-taught", lesson, more)
+        return {
+            "before the teacher": self.pair(BEFORE, BEFORE),
+            "cheap teacher": self.pair("manager-taught", "answerer-taught"),
+            "cheap teacher, as many tasks more": self.pair("manager-more", "answerer-more"),
+            "Manager by GRPO": self.pair("manager-grpo", "answerer-taught"),
+            "Answer Agent by GRPO": self.pair("manager-taught", "answerer-grpo"),
+            "both by GRPO": self.pair("manager-grpo", "answerer-grpo"),
+        }
+
+    def few(self) -> Figures:
+        """The same from 152 questions."""
+        self.start()
+        c, tasks = self.config, few_tasks(FEW, self.seed)
+        manager = self.trained(
+            "manager-few", "manager-taught", ManagerEnvironment(self.frozen("answerer-taught"), c),
+            Source(lambda rng: rng.choice(tasks), self.valid("manager")),
+        )  # fmt: skip
+        asked = left_behind(tasks, decided(manager, tasks, c))
+        self.trained(
+            "answerer-few", "answerer-taught", AnswererEnvironment(c),
+            Source(lambda rng: rng.choice(asked), self.valid("answerer")),
+        )  # fmt: skip
+        return {
+            f"{FEW} questions: Manager by GRPO": self.pair("manager-few", "answerer-taught"),
+            f"{FEW} questions: Answer Agent by GRPO": self.pair("manager-taught", "answerer-few"),
+            f"{FEW} questions: both by GRPO": self.pair("manager-few", "answerer-few"),
+        }
+
+    def plain(self) -> Figures:
+        """Without distillation; needs the Managers of :meth:`both`."""
+        self.start()
+        c, lesson = self.config, partial(answerer_lesson, most=CANDIDATES, distil=False)
+        self.taught("plain-taught", self.setting.answerer, lesson)
+        self.trained(
+            "plain-grpo", "plain-taught", AnswererEnvironment(c, distil=False),
+            Source(lambda rng: answerer_task(rng, "train", CANDIDATES), self.valid("answerer")),
+        )  # fmt: skip
+        return {
+            "without distillation: cheap teacher": self.pair("manager-taught", "plain-taught", distil=False),
+            "without distillation: Answer Agent by GRPO": self.pair("manager-taught", "plain-grpo", distil=False),
+            "without distillation: both by GRPO": self.pair("manager-grpo", "plain-grpo", distil=False),
+        }
 
 
-def few(draw: Callable[[random.Random], Any], questions: int, seed: int) -> list[Any]:
-    """Tasks with ``questions`` questions together; an Answer Agent's has one."""
-    rng, tasks, left = random.Random(seed), list[Any](), questions
-    while left > 0:
-        task = draw(rng)
-        if isinstance(task, ManagerTask):
-            task = replace(task, questions=task.questions[:left])
-        left -= len(task.questions) if isinstance(task, ManagerTask) else 1
-        tasks.append(task)
-    return tasks
+BEFORE = "before the teacher"
 
 
-def source(args: argparse.Namespace, role: str, seed: int, valid: Sequence[Any]) -> Source[Any]:
-    """Endless tasks, or those of the few questions that may be used."""
-    if role == "manager":
-        endless: Source[Any] = Source(lambda rng: manager_task(rng, "train"), valid)
-    else:
-        endless = Source(lambda rng: answerer_task(rng, "train", CANDIDATES), valid)
-    if not args.questions:
-        return endless
-    tasks = few(endless.draw, args.questions, seed)
-    return Source(lambda rng: rng.choice(tasks), valid)
+def _copy_card(start: Path, folder: Path) -> None:
+    """The words that an agent may write without having read them stand on its card."""
+    (folder / "memr1.json").write_text((start / "memr1.json").read_text())
 
 
-def measured(manager: OwnPolicy, answerer: CachedAnswerer, tasks: Sequence[ManagerTask], c: Config) -> float:
-    """Greedy end-to-end exact match: the Manager decides, the Answer Agent answers from what is then in the bank."""
-    environment = ManagerEnvironment(answerer, replace(c, reward="exact", growth_cost=0.0))
-    total = 0.0
-    for start in range(0, len(tasks), 64):
-        part = tasks[start : start + 64]
-        prompts = [environment.prompt(task) for task in part]
-        groups = sample(manager, prompts, 1, temperature=0.0, max_output=c.max_output)
-        total += float(environment.judge(part, groups).rewards_PG.sum())
-    return total / len(tasks)
+def interval(values: Sequence[float]) -> str:
+    """Mean and 95 % interval over the seeds, Student's."""
+    if len(values) < 2:
+        return f"{values[0]:.3f}"
+    return f"{mean(values):.3f} +-{T_95[len(values)] * stdev(values) / len(values) ** 0.5:.3f}"
 
 
-def one_seed(args: argparse.Namespace, seed: int) -> dict[str, float]:
-    """Teach, train both agents, measure all pairs."""
-    folder = args.out / f"seed-{seed}"
-    c = Config(
-        seed=seed, steps=args.steps, every=max(1, args.steps // 5), lr=args.lr, prompts=args.prompts, group=args.group
-    )
-    held = random.Random(30_011)
-    tasks = [manager_task(held, "heldout") for _ in range(args.measured)]
-    asked: list[AnswererTask] = [answerer_task(held, "heldout", CANDIDATES) for _ in range(args.valid)]
-    valid = [manager_task(held, "heldout") for _ in range(args.valid)]
-    taught = OwnPolicy.load(args.manager)
-    start = measured(taught, frozen(OwnPolicy.load(args.answerer)), tasks, c)
-    teach(taught, args.teach, 16, 1e-4, seed)
-    answerer = OwnPolicy.load(args.answerer)
-    before = frozen(answerer)
-    manager = OwnPolicy(copy.deepcopy(taught.model), taught.vocabulary)
-    Run(manager, ManagerEnvironment(before, c), source(args, "manager", seed, valid), c, folder / "manager", {}).train()
-    Run(answerer, AnswererEnvironment(c), source(args, "answerer", seed, asked), c, folder / "answerer", {}).train()
-    after = frozen(answerer)
-    constants = ManagerEnvironment(before, c).constant_policies(tasks)
-    return {
-        "before the teacher": start,
-        "taught": measured(taught, before, tasks, c),
-        "manager by GRPO": measured(manager, before, tasks, c),
-        "answer agent by GRPO": measured(taught, after, tasks, c),
-        "both by GRPO": measured(manager, after, tasks, c),
-    } | constants
-
-
-def table(results: Sequence[dict[str, float]]) -> str:
-    """Means over the seeds with 95 % intervals."""
-    lines = []
+def table(results: Sequence[Figures]) -> str:
+    """Every row with its gain over the cheap teacher of the same seed, which cancels what the tasks' luck is."""
+    lines = ["| agents | exact match | more than the teacher | bank grows by |", "|---|---|---|---|"]
     for name in results[0]:
-        values = [result[name] for result in results]
-        half = (
-            T_95.get(len(values), float("nan")) * stdev(values) / len(values) ** 0.5
-            if len(values) > 1
-            else float("nan")
-        )
-        lines.append(f"| {name} | {mean(values):.3f} | +-{half:.3f} |")
-    return "\n".join(["| agents | end-to-end EM | 95 % over seeds |", "|---|---|---|", *lines])
+        start = "without distillation: cheap teacher" if name.startswith("without") else "cheap teacher"
+        gains = [r[name][0] - r[start][0] for r in results if start in r]
+        grown = mean(r[name][1] for r in results)
+        gain = "" if name == start or not gains else interval(gains)
+        lines.append(f"| {name} | {interval([r[name][0] for r in results])} | {gain} | {grown:.2f} |")
+    return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def draw(out: Path, seeds: Sequence[int], path: Path) -> None:
+    """The curves of all GRPO runs that there are, means over the seeds, with the policies that never look."""
+    panels = {}
+    for name in ("manager-grpo", "answerer-grpo", "manager-few", "answerer-few", "plain-grpo"):
+        folders = [out / f"seed-{seed}" / name for seed in seeds if (out / f"seed-{seed}" / name / "done").exists()]
+        logs = [[json.loads(s) for s in (folder / "log.jsonl").read_text().splitlines()] for folder in folders]
+        if logs:
+            card = json.loads((folders[0] / "memr1.json").read_text())
+            panels[name] = (logs, {k: v for k, v in card["figures"].items() if k.startswith("always")})
+    if panels:
+        plot_curves(panels, path)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manager", type=Path, required=True, help="a supervised Manager: the skills")
     parser.add_argument("--answerer", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--teach", type=int, default=60, help="steps of the cheap teacher, 16 messages each")
-    parser.add_argument("--steps", type=int, default=60, help="of GRPO, for each agent")
-    parser.add_argument("--prompts", type=int, default=16)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--teach", type=int, default=30, help="steps of the cheap teacher")
+    parser.add_argument("--batch", type=int, default=8, help="lessons in each")
+    parser.add_argument("--rate", type=float, default=1e-4, help="its learning rate")
+    parser.add_argument("--steps", type=int, default=25, help="of GRPO, for each agent")
+    parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--group", type=int, default=8)
-    parser.add_argument("--lr", type=float, default=2e-5)
-    parser.add_argument("--questions", type=int, default=0, help="use only so many questions; 152 in the paper")
-    parser.add_argument("--measured", type=int, default=256, help="held-out tasks")
-    parser.add_argument("--valid", type=int, default=64)
-    args = parser.parse_args(arguments)
+    parser.add_argument("--lr", type=float, default=5e-5)
+    parser.add_argument("--growth-cost", type=float, default=0.1, help="or always ADD is nearly as good")
+    parser.add_argument("--measured", type=int, default=96, help="held-out tasks")
+    parser.add_argument("--valid", type=int, default=24)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """All parts for all seeds, then the table and the curves."""
+    args = parse(arguments)
     torch.set_num_threads(1)
+    c = Config(
+        steps=args.steps, every=max(1, args.steps // 2), lr=args.lr, prompts=args.prompts, group=args.group,
+        growth_cost=args.growth_cost, max_output=96,
+    )  # fmt: skip
+    setting = Setting(
+        args.manager, args.answerer, args.out, c, args.teach, args.batch, args.rate, args.measured, args.valid
+    )
     args.out.mkdir(parents=True, exist_ok=True)
-    file = args.out / "results.jsonl"
-    done = {line["seed"]: line for line in map(json.loads, file.read_text().splitlines())} if file.exists() else {}
-    for seed in args.seeds:
-        if seed not in done:
-            done[seed] = {"seed": seed, **one_seed(args, seed)}
-            with file.open("a") as out:
-                out.write(json.dumps(done[seed]) + "\n")
-    print(table([{name: v for name, v in done[seed].items() if name != "seed"} for seed in args.seeds]))
+    file = args.out / "results.json"
+    done: dict[str, Figures] = json.loads(file.read_text()) if file.exists() else {}
+    for part in args.parts:
+        for seed in args.seeds:
+            if f"{part} {seed}" not in done:
+                done[f"{part} {seed}"] = getattr(Seed(setting, seed), part)()
+                file.write_text(json.dumps(done, indent=1) + "\n")
+    rows = [{k: v for p in args.parts for k, v in done[f"{p} {seed}"].items()} for seed in args.seeds]
+    print(table(rows))
+    draw(args.out, args.seeds, args.out / "curves.png")
 
 
 if __name__ == "__main__":
