@@ -29,7 +29,7 @@ from train_ref.model import ModelConfig, Transformer
 from train_ref.own_words import own_words
 from train_ref.packing import PADDING, Batch, Role, batch, source
 from train_ref.tokenizer import AgentTokenizer
-from train_ref.transplant import transplanted
+from train_ref.transplant import transplanted, with_heads
 from train_ref.word_prior import add_prior, shrink_free, word_vectors
 
 # (from this share of the run, entries at most, row length): each batch draws one of those already begun,
@@ -109,7 +109,7 @@ class Run:
             args.width,
             args.layers,
             args.width // 64,
-            max(1, args.width // 128),
+            args.width // 64,  # keys and values for every head: with half as many it copied rare words badly
             64,
             args.width * 3,
         )
@@ -144,7 +144,7 @@ class Run:
 
     def _started(self, folder: Path, vectors: Tensor) -> Transformer:
         """The model in ``folder``, under this run's tokenizer."""
-        model = Transformer.load(folder).train()
+        model = with_heads(Transformer.load(folder), self.args.width // 64).train()
         if (folder / "tokenizer.json").read_bytes() == (self.out / "tokenizer.json").read_bytes():
             return model
         return transplanted(model, AgentTokenizer(folder), self.tokenizer, vectors).train()
