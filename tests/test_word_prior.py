@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
@@ -7,7 +8,7 @@ from torch import nn
 from train_ref import tokenizer as tokenizers
 from train_ref.model import ModelConfig, Transformer
 from train_ref.tokenizer import AgentTokenizer
-from train_ref.transplant import transplanted
+from train_ref.transplant import transplanted, with_heads
 from train_ref.word_prior import TABLE, add_prior, fitted, plain_state, shrink_free, word_vectors
 from train_ref.world.words import ENGLISH
 
@@ -79,6 +80,22 @@ def test_a_transplanted_model_says_the_same_of_text_that_both_tokenizers_split_a
     before, after = model(torch.tensor([ids[0]])), grown(torch.tensor([ids[1]]))
     assert torch.allclose(before[..., ids[0]], after[..., ids[1]], atol=1e-4)
     assert grown.embed_tokens.weight.norm(dim=1).min() > 0
+
+
+def test_more_heads_of_keys_and_values_say_the_same_at_first_and_then_learn_apart():
+    torch.manual_seed(0)
+    model = Transformer(ModelConfig(300, 64, 2, 4, 2, 16, 128))
+    wide = with_heads(model, 4)
+    ids = torch.randint(0, 300, (2, 24))
+    torch.testing.assert_close(wide(ids), model(ids))
+
+    wide(ids)[0].logsumexp(-1).sum().backward()
+    values = wide.layers[0].self_attn.v_proj.weight
+    one, other = values.grad.view(4, 16, 64)[:2]
+    assert torch.equal(values.view(4, 16, 64)[0], values.view(4, 16, 64)[1])
+    assert not torch.allclose(one, other)
+    with pytest.raises(ValueError, match="can't become 3"):
+        with_heads(model, 3)
 
 
 def test_the_projection_is_that_of_least_squares():
