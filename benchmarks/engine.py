@@ -237,6 +237,15 @@ def apart(path: Path, case: Case, rounds: int) -> list[tuple[str, str]]:
     return [("engine='process' / in this process, a whole call", more)]
 
 
+def model_file(name: str, cache: Path) -> Path:
+    """What ``--models`` names: ``bundled`` the Manager that ships, ``SHAPE:QUANT`` random weights, made once."""
+    if name == "bundled":
+        return bundled_agent("manager")
+    from benchmarks.engine_models import random_model  # needs the extras of convert/
+
+    return random_model(cache, *name.split(":"))
+
+
 def _ms(seconds: float) -> str:
     return f"{1000 * seconds:.1f} ms"
 
@@ -255,13 +264,7 @@ def main() -> None:
     args = parser.parse_args()
     conversations = json.loads(args.conversations.read_text(encoding="utf-8"))
     for name in args.models.split(","):
-        bundled = name == "bundled"
-        if bundled:
-            path = bundled_agent("manager")
-        else:
-            from benchmarks.engine_models import random_model
-
-            path = random_model(args.cache, *name.split(":"))
+        bundled, path = name == "bundled", model_file(name, args.cache)
         found = cases(conversations, args.cases, None if bundled else memory_manager.INSTRUCTIONS)
         print(f"{name}  ({path.stat().st_size / 2**20:.0f} MiB)", flush=True)
         steps: list[Callable[[], list[tuple[str, str]]]] = []

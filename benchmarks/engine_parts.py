@@ -16,9 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engine import FORCE, Case, ForcedModel, cases
+from benchmarks.engine import FORCE, Case, ForcedModel, cases, model_file
 from memr1_lite import memory_manager
-from memr1_lite.file_agents import bundled_agent
 from memr1_lite.llama import LlamaModel
 from memr1_lite.llama.decoding import Decoding
 from memr1_lite.llama.wording import Wording, words_of
@@ -96,13 +95,7 @@ def main() -> None:
     args = parser.parse_args()
     conversations = json.loads(args.conversations.read_text(encoding="utf-8"))
     for name in args.models.split(","):
-        bundled = name == "bundled"
-        if bundled:
-            path = bundled_agent("manager")
-        else:
-            from benchmarks.engine_models import random_model
-
-            path = random_model(args.cache, *name.split(":"))
+        bundled, path = name == "bundled", model_file(name, args.cache)
         print(name, flush=True)
         case = cases(conversations, 1, None if bundled else memory_manager.INSTRUCTIONS)["free text"][0]
         for threads in map(int, args.threads.split(",")):

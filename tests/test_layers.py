@@ -94,6 +94,13 @@ def test_importing_the_package_alone_loads_no_library():
     assert done.stdout.strip() == "[]"
 
 
+def test_no_benchmark_hides_a_package():
+    """``python benchmarks/x.py`` looks in that folder first: a file there named ``convert`` would be imported for it."""
+    packages = {folder.parent.name for folder in PACKAGE.parent.glob("*/__init__.py")}
+    assert {"convert", "memr1_lite", "train_ref"} <= packages
+    assert not packages & {file.stem for file in (PACKAGE.parent / "benchmarks").glob("*.py")}
+
+
 def test_no_module_grows_into_a_house():
     lengths = {file.name: len(file.read_text(encoding="utf-8").splitlines()) for file in PACKAGE.rglob("*.py")}
     assert {name: length for name, length in lengths.items() if length > 380} == {}
