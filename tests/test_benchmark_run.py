@@ -399,6 +399,8 @@ def test_the_verdicts_of_two_judges_do_not_mix(folder):
         ("Wrong.", False),
         ("The answer is incorrect.", False),
         ("It is not correct.", False),
+        ("It isn't correct.", False),
+        ("It isn\u2019t correct.", False),
         ('{"label": "CORRECT"}', True),
         ("<think>CORRECT? No, wrong.</think>CORRECT", True),
         ("Let me see. It names another boat. WRONG", False),

@@ -25,7 +25,7 @@ INSTRUCTIONS = """\
 A question about a conversation, its right answer and the answer of a machine are given below.
 The machine's answer is CORRECT if it says the same as the right answer, be it in other words, longer, or with a date
 written another way. It is WRONG if it says something else, leaves out what was asked for, or does not answer."""
-_SAID = re.compile(rf"\b(?:(?:NOT|N'T) CORRECT|INCORRECT|{CORRECT}|{WRONG})\b")
+_SAID = re.compile(rf"(?:\bNOT|N['\u2019]T) CORRECT\b|\b(?:INCORRECT|{CORRECT}|{WRONG})\b")
 CONTROLS = 100
 """Wrong answers put to a judge, at most."""
 TIMEOUT_SECONDS = 120
