@@ -116,7 +116,7 @@ def ranked(
     held = np.concatenate([each.held for each in hits], axis=1)
     kinds = [each.kind for each in hits]
     of_kind = np.repeat(np.arange(len(hits)), [len(each.ids) for each in hits])
-    order = np.lexsort((ids, np.argsort(np.argsort(kinds))[of_kind], -scores))
+    order = np.lexsort((ids, np.array(kinds)[of_kind], -scores))
     order = order[scores[order] >= floor * scores.max(initial=0.0)][:limit]
     by_words, by_vectors = _ranks(words), _ranks(vectors)
     return [

@@ -15,15 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 Ids = npt.NDArray[np.int64]
-Places = npt.NDArray[np.intp]
 Scores = npt.NDArray[np.float64]
 
 WORD_REACH = (1.0, 0.6, 0.4, 0.2, 0.1, 0.05)
 """What a word counts for the turn it stands in, for the next one, and so on: the greatest holds, they do not add up."""
 VECTOR_REACH = (1.0, 0.4, 0.2)
 """The same for cosines; these add up."""
-NO_REACH = (1.0,)
-"""For memories: they stand alone, the turns they were written from lend them their neighbours."""
 
 
 def laid_out(ids: Ids, reach: int) -> Ids:
@@ -43,14 +40,6 @@ def laid_out(ids: Ids, reach: int) -> Ids:
     previous = np.repeat(np.concatenate([ids[:1], ids[:-1]]), before + 1)
     laid = np.where(far, previous + 2 * reach + 1 + step, runs + step)
     return np.concatenate([laid, ids[-1] + np.arange(1, reach + 1)])
-
-
-def places(pool: Ids, ids: Ids) -> tuple[Places, npt.NDArray[np.bool_]]:
-    """Where ``ids`` lie in ``pool``, both ascending, and which of them do."""
-    if not len(pool):
-        return np.zeros(len(ids), np.intp), np.zeros(len(ids), np.bool_)
-    found = np.minimum(np.searchsorted(pool, ids), len(pool) - 1)
-    return found, pool[found] == ids
 
 
 def reached(held: npt.NDArray[np.bool_], reach: Sequence[float]) -> Scores:

@@ -98,6 +98,12 @@ def test_an_export_holds_every_table_that_is_not_made_from_others(path):
     assert {name for (name,) in rows} - derived - {"_sqlite_migrations", "fresh_vectors"} == set(TABLES)
 
 
+def test_an_export_leaves_out_a_move_to_another_embedder_that_is_under_way(path):
+    with open_bank(path) as bank:
+        bank._store.begin_reembedding("other", 3)
+    assert '"reembedding"' not in exported(path).read_text(encoding="utf-8")
+
+
 def test_an_export_to_a_file_that_is_there_is_refused(path):
     file = path.with_name("export.jsonl")
     file.write_text("mine")

@@ -130,7 +130,12 @@ def test_what_is_said_meanwhile_is_moved_too_and_an_open_bank_is_told(tmp_path):
                 assert other.search("dogs", legs="vectors")
 
         MemoryBank.reembed(path, NEW, meanwhile)
-        for late in (lambda: other.search("dogs"), lambda: other.record("Too late.", speaker="Audrey")):
+        add, vectors = Add(op="ADD", text="Late."), {"Late.": OLD.embed(["Late."])[0]}
+        for late in (
+            lambda: other.search("dogs"),
+            lambda: other.record("Too late.", speaker="Audrey"),
+            lambda: other._store.apply([add], message_id=None, reason="manager", vectors=vectors),
+        ):
             with pytest.raises(EmbedderMismatchError):
                 late()
         assert len(other.pending()) == 4
@@ -156,10 +161,12 @@ def test_vectors_made_for_another_embedder_are_not_taken(tmp_path):
     other = HashEmbedder(8)
     with Store.as_made(path) as store:
         store.begin_reembedding(other.name, other.dimension)
-        store.add_fresh_vectors(other.name, ["Andrew has a dog."], other.embed(["Andrew has a dog."]))
+        store.add_fresh_vectors(other.name, ["Andrew has two dogs."], other.embed(["Andrew has two dogs."]))
     MemoryBank.reembed(path, NEW)
     with Store.as_made(path) as store:
         assert store.vectors("memory")[1].shape == (1, NEW.dimension)
+        np.testing.assert_array_equal(store.vectors("memory")[1], NEW.embed(["Andrew has two dogs."]))
+        assert store.check() == []
 
 
 def test_no_bank_is_an_error_and_makes_none(tmp_path):

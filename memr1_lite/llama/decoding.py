@@ -239,13 +239,13 @@ class Decoding:
 
     def _decide(self, logits: Logits, tokens: Sequence[int]) -> tuple[int, float]:
         """The token chosen, and the logarithm of its share among all. ``logits`` (n,) belong to ``tokens``."""
-        index = self._pick(logits) if self._pick is greedy else -1
-        top = float(logits.max() if index < 0 else logits[index])
+        index = greedy(logits)
+        top = float(logits[index])
         if not math.isfinite(top):
             raise ModelError(
                 "The model's logits are not finite numbers: its file is damaged, or its numeric type too small."
             )
-        if index < 0:
+        if self._pick is not greedy:
             index = self._pick(logits)
         shares = float(np.exp(logits - top).sum(dtype=np.float64))
         return tokens[index], float(logits[index]) - top - math.log(shares)

@@ -131,6 +131,13 @@ class Connection:
         rows = self._rows(sql, *values)
         return rows[0] if rows else None
 
+    def _setting(self, key: str) -> str | None:
+        row = self._row("SELECT value FROM settings WHERE key = ?", key)
+        return None if row is None else str(row["value"])
+
+    def _set_setting(self, key: str, value: str) -> None:
+        self._write("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)", key, value)
+
     def _number(self, sql: str, *values: Value) -> int:
         return int(self._rows(sql, *values)[0][0])
 

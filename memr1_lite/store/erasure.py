@@ -45,7 +45,7 @@ class Erasure(Past, Copies):
                 self._erase_rows(memory_id)
                 # A saved index still holds the vectors: should this process die now, no later one takes it up.
                 self._write("DELETE FROM settings WHERE substr(key, 1, ?) = ?", len(PREFIX), PREFIX)
-                self._write("INSERT OR REPLACE INTO settings (key, value) VALUES (?, '1')", _UNFINISHED)
+                self._set_setting(_UNFINISHED, "1")
             if not self._overwrite_free_bytes():
                 raise StoreError(
                     f"Bank {self.path!r}: memory {memory_id} is gone, but another process has the file open, so old"
@@ -96,7 +96,7 @@ class Erasure(Past, Copies):
 
     def _finish_erasure(self) -> None:
         """Finish a purge that was interrupted, when the bank is opened and no one else is in the way."""
-        if self._row("SELECT 1 FROM settings WHERE key = ?", _UNFINISHED) is not None:
+        if self._setting(_UNFINISHED) is not None:
             # A writer elsewhere or a full disk leaves it for the next time: the bank must open all the same.
             with suppress(StoreError):
                 self._overwrite_free_bytes()

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from memr1_lite.errors import EmbedderMismatchError
 from memr1_lite.records import Span
 from memr1_lite.store.connection import Value, listed
-from memr1_lite.store.messages import UNCOVERED
 from memr1_lite.store.vectors import TABLES, Kind, Vectors
 
 Ids = npt.NDArray[np.int64]
@@ -36,10 +35,17 @@ _PLAIN: dict[Kind, str] = {
     "turn": "messages",
     "memory": "memories LEFT JOIN messages ON messages.id = memories.message_id",
 }
+_UNCOVERED = """
+    NOT EXISTS (SELECT 1 FROM changes JOIN operations ON operations.change_id = changes.id
+        WHERE changes.message_id = messages.id AND changes.undone_by IS NULL AND operations.op <> 'NOOP')
+"""
+"""The condition that a row of ``messages`` changed no memory: what it says is nowhere but in it.
+
+A turn whose memory was deleted since counts as covered: it says what was taken back."""
 _TRAITS: dict[Kind, str] = {
     "turn": f"""
         SELECT messages.id, speaker, at FROM json_each(?) CROSS JOIN messages ON messages.id = json_each.value
-        WHERE {UNCOVERED}
+        WHERE {_UNCOVERED}
     """,
     "memory": """
         SELECT memories.id, speaker, memories.at FROM json_each(?) CROSS JOIN memories ON memories.id = json_each.value

@@ -21,12 +21,6 @@ _ORIGINS = """
     GROUP BY operations.memory_id, changes.message_id ORDER BY max(operations.seq) DESC
 """
 
-UNCOVERED = """
-    NOT EXISTS (SELECT 1 FROM changes JOIN operations ON operations.change_id = changes.id
-        WHERE changes.message_id = messages.id AND changes.undone_by IS NULL AND operations.op <> 'NOOP')
-"""
-"""The condition that no memory says what a row of ``messages`` says."""
-
 
 def message_of(row: sqlite3.Row) -> Message:
     """The record of a row of ``messages``."""
@@ -132,13 +126,6 @@ class Messages(Vectors):
         """The turns among ``ids`` that exist, by id."""
         sql = f"SELECT {_COLUMNS} FROM messages WHERE id IN (SELECT value FROM json_each(?))"
         return {row["id"]: message_of(row) for row in self._rows(sql, listed(ids))}
-
-    def uncovered_messages(self) -> set[int]:
-        """Turns that changed no memory: what they say is nowhere but in them.
-
-        A turn whose memory was deleted since counts as covered: it says what was taken back.
-        """
-        return {row["id"] for row in self._rows(f"SELECT id FROM messages WHERE {UNCOVERED}")}
 
     def origins(self, memory_ids: Collection[int]) -> dict[int, list[int]]:
         """By memory, the ids of the turns that it was written from, the latest first; also of a deleted memory."""

@@ -35,7 +35,7 @@ class Reembedding(Vectors):
         with self.transaction():
             if self._setting(TARGET) != target:
                 self._write("DELETE FROM fresh_vectors")
-                self._write("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)", TARGET, target)
+                self._set_setting(TARGET, target)
 
     def not_reembedded(self, spoken: Spoken) -> list[str]:
         """The texts that have no new vector yet, each once."""
@@ -83,7 +83,7 @@ class Reembedding(Vectors):
             # Saved indexes are of the old vectors.
             self._write("DELETE FROM settings WHERE key = ? OR substr(key, 1, ?) = ?", TARGET, len(PREFIX), PREFIX)
             for name, value in (("embedder", embedder), ("dimension", str(dimension))):
-                self._write("UPDATE settings SET value = ? WHERE key = ?", value, name)
+                self._set_setting(name, value)
         self.embedder, self.dimension = embedder, dimension
         return True
 

@@ -18,8 +18,7 @@ class Stamps:
 
     def announced(self) -> list[str]:
         """The stamps of the last saved indexes, the latest first."""
-        row = self._connection._row("SELECT value FROM settings WHERE key = ?", self._key)
-        return [] if row is None else row["value"].split()
+        return (self._connection._setting(self._key) or "").split()
 
     def announce(self, stamp: str) -> None:
         """Keep a stamp; it is on disk when this returns.
@@ -28,4 +27,4 @@ class Stamps:
         """
         with self._connection.transaction():
             kept = " ".join([stamp, *self.announced()][:_KEPT])
-            self._connection._write("INSERT OR REPLACE INTO settings (key, value) VALUES (?, ?)", self._key, kept)
+            self._connection._set_setting(self._key, kept)

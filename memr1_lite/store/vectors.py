@@ -61,10 +61,6 @@ class Vectors(Connection):
             sql = f"SELECT DISTINCT {unit} FROM {log} WHERE {seq} > ? AND {unit} IS NOT NULL ORDER BY {unit}"
             return reached, [row[0] for row in self._rows(sql, after)]
 
-    def _setting(self, key: str) -> str | None:
-        row = self._row("SELECT value FROM settings WHERE key = ?", key)
-        return None if row is None else str(row["value"])
-
     def _check_embedder(self) -> None:
         """Refuse to mix vectors: somebody may have moved the bank to another embedder since it was opened."""
         found = self._setting("embedder")
