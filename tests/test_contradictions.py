@@ -258,7 +258,7 @@ def test_whole_groups_are_drawn():
 
 
 def test_the_command_prints_a_table_keeps_every_history_and_draws(monkeypatch, tmp_path):
-    monkeypatch.setattr(suites, "FileAgents", lambda *_: AlwaysAdds())
+    monkeypatch.setattr(suites, "FileAgents", lambda *_: AlwaysIdle())
     out, picture = tmp_path / "run", tmp_path / "picture.png"
     command = ["eval", "contradictions", "--limit", "1", "--embedder", "lexical", "--out", str(out)]
     done = CliRunner().invoke(cli.main, [*command, "--failures"])
@@ -266,7 +266,9 @@ def test_the_command_prints_a_table_keeps_every_history_and_draws(monkeypatch, t
     assert "| time-reversed" in done.stdout
     assert "| all, without a model" in done.stdout
     assert "right \\ chosen" in done.stdout
-    assert "repeat-01 (not upheld)" in done.stdout or "small-talk-01" in done.stdout
+    assert "small-talk-01\n  message 2: NOOP (right: ADD)" in done.stdout
+    of_agents, of_none = (row.split("|")[3:] for row in done.stdout.splitlines() if row.startswith("| all"))
+    assert of_agents != of_none
     assert len((out / RESULTS).read_text().splitlines()) == len(KINDS)
     as_json = CliRunner().invoke(cli.main, [*command, "--kinds", "count", "--json"])
     assert [json.loads(line)["kind"] for line in as_json.stdout.splitlines()] == ["count", "all"]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
 from memr1_lite.bank import MemoryBank
-from memr1_lite.cli.common import existing, json_option, path_argument, show
-from memr1_lite.embedders import LexicalEmbedder
-from memr1_lite.llama.embedding import LlamaEmbedder
+from memr1_lite.cli.common import embedder_called, existing, json_option, path_argument, show
 from memr1_lite.opening import cached_embedder
 
 
@@ -113,15 +110,13 @@ def reembed(path: str, to: str | None, as_json: bool) -> None:
         memr1 reembed andrew.db
         memr1 reembed andrew.db --embedder lexical
     """
-    embedder = (
-        LexicalEmbedder() if to == "lexical" else LlamaEmbedder.load(cached_embedder() if to is None else Path(to))
-    )
-    label = f"Embedding with {embedder.name}"
-    with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
+    with embedder_called(str(cached_embedder()) if to is None else to) as embedder:
+        label = f"Embedding with {embedder.name}"
+        with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
 
-        def progress(done: int, of: int) -> None:
-            bar.length, bar.pos = of, done
-            bar.update(0)
+            def progress(done: int, of: int) -> None:
+                bar.length, bar.pos = of, done
+                bar.update(0)
 
-        numbers = MemoryBank.reembed(path, embedder, progress)
+            numbers = MemoryBank.reembed(path, embedder, progress)
     show([numbers], as_json, lambda found: [f"{found.memories:,} memories and {found.messages:,} turns moved"])

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from memr1_lite.evaluation.contradiction_run import HistoryResult
 from memr1_lite.evaluation.hand_table import confusion_lines
-from memr1_lite.evaluation.operations import Confusion, Expected
+from memr1_lite.evaluation.operations import Expected, confusion_of
 from memr1_lite.evaluation.run_files import RunSettings
 from memr1_lite.evaluation.statistics import Interval, cluster_interval
 from memr1_lite.evaluation.tables import percent, table
@@ -62,18 +62,8 @@ def contradiction_lines(
         "",
         *table(HEAD, [_row(each) for each in (*scores, baseline)]),
         "",
-        *confusion_lines(confusion_of(results)),
+        *confusion_lines(confusion_of(turn for result in results for turn in result.turns)),
     ]
-
-
-def confusion_of(results: Sequence[HistoryResult]) -> Confusion:
-    """Right operations against chosen ones; a failed decision is none of them."""
-    confusion = Confusion()
-    for result in results:
-        for turn in result.turns:
-            if turn.done:
-                confusion.add(turn.right, turn.done)
-    return confusion
 
 
 def failure_lines(results: Sequence[HistoryResult]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from memr1_lite.evaluation.hand import HandResult
-from memr1_lite.evaluation.operations import OPERATIONS, Confusion
+from memr1_lite.evaluation.operations import OPERATIONS, Confusion, confusion_of
 from memr1_lite.evaluation.statistics import Interval, share_interval
 from memr1_lite.evaluation.tables import percent, table
 from memr1_lite.records import Record
@@ -44,15 +44,6 @@ def hand_lines(results: Sequence[HandResult]) -> list[str]:
     rows = [_row(kind, [result for result in results if result.kind == kind], False) for kind in kinds]
     rows.append(_row("all", results, True))
     return [*table(HEAD, rows), "", *confusion_lines(confusion_of(results))]
-
-
-def confusion_of(results: Sequence[HandResult]) -> Confusion:
-    """Right operations against chosen ones; a failed decision is none of them."""
-    confusion = Confusion()
-    for result in results:
-        if result.done:
-            confusion.add(result.right, result.done)
-    return confusion
 
 
 def confusion_lines(confusion: Confusion) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
-from typing import get_args
+from typing import Protocol, get_args
 
 from memr1_lite.embedders import STOP_WORDS, stem, words
 from memr1_lite.records import Add, Delete, Operation, OperationName, Record, Update
@@ -83,6 +83,18 @@ def unsaid(text: str, sources: Iterable[str]) -> list[str]:
     return [word for word in content if not _is_frame(word) and stem(word) not in read]
 
 
+class Decided(Protocol):
+    """A measured decision; ``done`` is empty where it failed."""
+
+    @property
+    def right(self) -> Sequence[Expected]:
+        """A right decision."""
+
+    @property
+    def done(self) -> Sequence[Expected]:
+        """What was decided."""
+
+
 class Confusion:
     """Counts of right operations (rows) against chosen ones (columns)."""
 
@@ -110,3 +122,12 @@ class Confusion:
 
 def _is_frame(word: str) -> bool:
     return word in STOP_WORDS or word in FRAME_WORDS
+
+
+def confusion_of(results: Iterable[Decided]) -> Confusion:
+    """Right operations against chosen ones; a failed decision is none of them."""
+    confusion = Confusion()
+    for result in results:
+        if result.done:
+            confusion.add(result.right, result.done)
+    return confusion

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from memr1_lite.errors import MissingExtraError
 from memr1_lite.evaluation.contradiction_run import HistoryResult
-from memr1_lite.evaluation.contradiction_table import confusion_of, contradiction_scores
-from memr1_lite.evaluation.operations import OPERATIONS, Confusion
+from memr1_lite.evaluation.contradiction_table import contradiction_scores
+from memr1_lite.evaluation.operations import OPERATIONS, Confusion, confusion_of
 from memr1_lite.evaluation.report import SCORES, by_talk
 from memr1_lite.evaluation.run_files import QuestionResult
 from memr1_lite.evaluation.statistics import bootstrap_interval
@@ -53,8 +53,7 @@ def plot_contradictions(results: Sequence[HistoryResult], file: Path) -> None:
 
     :raises MissingExtraError: matplotlib is not installed
     """
-    *kinds, whole = contradiction_scores(results)
-    rows = [*kinds, whole]
+    rows = contradiction_scores(results)
     figure = _figure(8.5, 4.2)
     bars, matrix = figure.subplots(1, 2, width_ratios=(3, 2))
     for offset, name, colour in ((-0.2, "upheld", "tab:blue"), (0.2, "leaks", "tab:red")):
@@ -71,7 +70,7 @@ def plot_contradictions(results: Sequence[HistoryResult], file: Path) -> None:
     bars.set_xlim(0, 100)
     bars.set_xlabel("percent of histories, with 95 % intervals")
     bars.legend()
-    _draw_confusion(matrix, confusion_of(results))
+    _draw_confusion(matrix, confusion_of(turn for result in results for turn in result.turns))
     figure.savefig(file, dpi=DOTS_PER_INCH)
 
 

@@ -89,8 +89,9 @@ class Runner:
                 agents.take()
                 began, failure, change = time.perf_counter(), None, None
                 try:
-                    bank.record(turn.text, speaker=turn.speaker, at=turn.at, source_id=turn.source_id)
-                    if name != "turns":
+                    if name == "turns":
+                        bank.record(turn.text, speaker=turn.speaker, at=turn.at, source_id=turn.source_id)
+                    else:
                         change = bank.remember(turn.text, speaker=turn.speaker, at=turn.at, source_id=turn.source_id)
                 except ModelLoadError:
                     raise

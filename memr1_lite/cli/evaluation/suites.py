@@ -96,6 +96,7 @@ def contradictions(
                 questions=sum(len(history.asks) for history in whole),
                 candidates=config.candidates,
                 similar=config.similar,
+                context=config.context,
                 embedder=vectors.name,
                 agents=hashes(agent_files(agents)),
                 machine=machine(),
