@@ -1,4 +1,4 @@
-"""What a conversion takes, ours beside llama.cpp's: ``python -m benchmarks.conversion --shapes qwen2.5-0.5b qwen2.5-3b``
+"""What a conversion takes, ours beside llama.cpp's: ``python -m benchmarks.conversion [--shapes ...]``
 
 Checkpoints of the real shapes in bfloat16, with random weights, Qwen2's own tokenizer and shards of at most 4 GB, are
 written into a temporary folder and deleted afterwards (a 3B takes 13 GB there, the file made of it included). Both

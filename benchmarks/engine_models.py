@@ -8,14 +8,10 @@ from pathlib import Path
 import numpy as np
 from gguf import GGUFReader, GGUFWriter, LlamaFileType
 
-from benchmarks.llamacpp import vocabulary_file
+from benchmarks.llamacpp import CACHE, CHATML, vocabulary_file
 from convert.output import whole_file
 from convert.quantize import quantize
 
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 SHAPES = {  # layers, hidden, heads, key/value heads, feed-forward
     "qwen2.5-0.5b": (24, 896, 14, 2, 4864),
     "qwen2.5-1.5b": (28, 1536, 12, 2, 8960),
@@ -30,8 +26,10 @@ def random_model(cache: Path, shape: str, quant: str) -> Path:
         wide = cache / f"random-{shape}.F16.gguf"
         if not wide.exists():
             print(f"Making {wide.name} ...", file=sys.stderr)
+            cache.mkdir(parents=True, exist_ok=True)
+            vocabulary = GGUFReader(vocabulary_file(CACHE, "qwen2"))
             with whole_file(wide, force=False) as temporary:
-                _write(temporary, GGUFReader(vocabulary_file(cache, "qwen2")), shape)
+                _write(temporary, vocabulary, shape)
         quantize(wide, target, quant=quant, threads=1)
     return target
 

@@ -12,6 +12,7 @@ import tempfile
 from datetime import date, timedelta
 from pathlib import Path
 
+from benchmarks.store_engines import resident_mib
 from memr1_lite import BankConfig, MemoryBank
 
 SAID = (
@@ -23,14 +24,6 @@ SAID = (
 )
 ASKED = ("What is the name of Andrew's dog?", "Where does Andrew live?", "What is Andrew allergic to?")
 THINGS = ("Buddy", "Scout", "Portland", "Boston", "peanuts", "pasta", "guitar", "bike", "Chicago", "milk", "rice")
-
-
-def resident() -> float:
-    """MiB of this process in memory."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS"):
-            return int(line.split()[1]) / 1024
-    raise SystemExit("This needs Linux's /proc.")
 
 
 def main() -> None:
@@ -51,7 +44,7 @@ def main() -> None:
             if (number + 1) % (args.calls // 8) == 0:
                 files, size = len(os.listdir("/proc/self/fd")), (Path(folder) / "flat.db").stat().st_size / 2**20
                 print(
-                    f"{number + 1:6,} calls: {resident():.1f} MiB, {files} open files, bank of {size:.1f} MiB,"
+                    f"{number + 1:6,} calls: {resident_mib():.1f} MiB, {files} open files, bank of {size:.1f} MiB,"
                     f" {bank.stats().memories} memories",
                     flush=True,
                 )

@@ -14,6 +14,11 @@ from pathlib import Path
 
 SDIST = "llama-cpp-python==0.3.36"
 CACHE = Path(".cache/llama.cpp")
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""Qwen2's chat template, without its system prompt."""
 NEEDED = (
     "convert_hf_to_gguf.py",
     "convert_lora_to_gguf.py",

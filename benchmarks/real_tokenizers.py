@@ -20,7 +20,7 @@ from gguf import GGUFReader, TokenType
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 
-from benchmarks.llamacpp import CACHE, sources, vocabulary_file
+from benchmarks.llamacpp import CACHE, CHATML, vocabulary_file
 from convert import arch_llama, arch_qwen2
 from convert.agreement import compare_tokens
 from convert.errors import DriftError
@@ -29,10 +29,6 @@ from convert.to_gguf import to_gguf
 from convert.tokenizer import LLAMA3_PATTERN, QWEN2_PATTERN
 from memr1_lite.llama import LlamaModel
 
-QWEN_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 LLAMA_TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message.role }}<|end_header_id|>\n\n"
     "{{ message.content }}<|eot_id|>{% endfor %}"
@@ -46,7 +42,7 @@ SETTINGS = {
         "bos_token": None,
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
-        "chat_template": QWEN_TEMPLATE,
+        "chat_template": CHATML,
     },
     "llama-bpe": {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -61,8 +57,8 @@ def real_tokenizer(cache: Path, name: str) -> Path:
     """A folder with ``tokenizer.json`` and ``tokenizer_config.json`` of ``qwen2`` or ``llama-bpe``, made once."""
     folder = cache / f"tokenizer-{name}"
     if not folder.exists():
+        made = json.dumps(_tokenizer(name, vocabulary_file(cache, name)), ensure_ascii=False)
         with whole_folder(folder) as temporary:
-            made = json.dumps(_tokenizer(name, vocabulary_file(cache, name)), ensure_ascii=False)
             (temporary / "tokenizer.json").write_text(made, "utf-8")
             (temporary / "tokenizer_config.json").write_text(json.dumps(SETTINGS[name]), "utf-8")
     return folder
@@ -153,7 +149,7 @@ def compared(cache: Path, name: str, scratch: Path) -> int:
 
 def _expected(cache: Path, name: str) -> list[tuple[str, list[int]]]:
     """The texts and ids of llama.cpp's own tests; Llama 3's begin without a beginning token."""
-    path = sources(cache) / "models" / f"ggml-vocab-{name}.gguf"
+    path = vocabulary_file(cache, name)
     texts = Path(f"{path}.inp").read_bytes().decode("utf-8").split("\n__ggml_vocab_test__\n")
     lines = Path(f"{path}.out").read_text("utf-8").splitlines()
     return [(text, [int(token) for token in line.split()]) for text, line in zip(texts, lines, strict=False)]

@@ -169,7 +169,8 @@ def _refuse_other_base(lora: Lora, base: Checkpoint, decoder: Decoder) -> None:
 
 def trained_from(lora: Lora, base: Checkpoint) -> dict[str, Any]:
     """``memr1.json`` of the adapted model: the LoRA's own, and which base it stands on."""
-    return {**lora.training, "base_model": lora.base_name or base.folder.resolve().name, "base_sha256": base.sha256()}
+    sha256 = lora.training.get("base_sha256") or base.sha256()  # read_lora has refused another one
+    return {**lora.training, "base_model": lora.base_name or base.folder.resolve().name, "base_sha256": sha256}
 
 
 def text_of(training: Mapping[str, Any]) -> str:

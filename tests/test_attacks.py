@@ -1,7 +1,7 @@
 """No control token comes from the words of a stranger, on the vocabularies of Qwen2 and Llama 3 as they are shipped.
 
-``benchmarks/engine_models.py`` fetches these into the cache folder; where they are not, the other tests, on a small
-vocabulary, are in ``test_llama.py``.
+``python -m benchmarks.real_tokenizers`` fetches these into the cache folder; where they are not, the other tests, on a
+small vocabulary, are in ``test_llama.py``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.llamacpp import CACHE
 from memr1_lite.answer_agent import answer_prompt
 from memr1_lite.llama import LlamaModel
 from memr1_lite.llama.library import load_library
@@ -23,7 +24,6 @@ from memr1_lite.memory_manager import manager_prompt
 from memr1_lite.records import Candidate, Memory, Message
 
 ROOT = Path(__file__).parent.parent
-CACHE = ROOT / ".cache" / "engine"
 LINES = (ROOT / "benchmarks" / "attacks.txt").read_text(encoding="utf-8").splitlines()
 
 
@@ -34,7 +34,7 @@ def vocabulary(request, tmp_path_factory):
         with LlamaModel.load(gguf_maker.make_gguf(tmp_path_factory.mktemp("attacks"))) as model:
             yield model._vocabulary
         return
-    path = CACHE / f"ggml-vocab-{request.param}.gguf"
+    path = ROOT / CACHE / "llama.cpp" / "models" / f"ggml-vocab-{request.param}.gguf"
     if not path.exists():
         pytest.skip("this vocabulary is not in the cache folder")
     parameters = library.llama_model_default_params()

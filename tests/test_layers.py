@@ -95,7 +95,7 @@ def test_importing_the_package_alone_loads_no_library():
 
 
 def test_no_benchmark_hides_a_package():
-    """``python benchmarks/x.py`` looks in that folder first: a file there named ``convert`` would be imported for it."""
+    """``python benchmarks/x.py`` looks in that folder first: a ``convert.py`` there would be taken for the package."""
     packages = {folder.parent.name for folder in PACKAGE.parent.glob("*/__init__.py")}
     assert {"convert", "memr1_lite", "train_ref"} <= packages
     assert not packages & {file.stem for file in (PACKAGE.parent / "benchmarks").glob("*.py")}

@@ -141,6 +141,9 @@ def test_one_token_may_be_rounded_and_no_more():
     rounded_BT[0, 7], wrong_BT[0, 7] = 9e-5, 2e-4
     gap = _checked_gap(Scored(zeros_BT, rounded_BT, zeros_BT, mask_BT), 1e-5)
     assert gap == pytest.approx(9e-5)
+    padded_BT, padding_BT = mask_BT.clone(), rounded_BT.clone()
+    padded_BT[0, 50], padding_BT[0, 50] = False, 1.0
+    assert _checked_gap(Scored(zeros_BT, padding_BT, zeros_BT, padded_BT), 1e-5) == pytest.approx(9e-5)
     with pytest.raises(MismatchError, match="in one"):
         _checked_gap(Scored(zeros_BT, wrong_BT, zeros_BT, mask_BT), 1e-5)
     with pytest.raises(MismatchError, match="in the mean"):

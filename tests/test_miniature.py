@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
 import pytest
 
 from memr1_lite.answer_agent import AnswerTemplate, parse_reply
+from memr1_lite.llm import Segment
 from memr1_lite.memory_manager import ManagerTemplate, parse_operations, written_operations
 from memr1_lite.records import Candidate
 from train_ref import cheap_teacher, miniature
@@ -20,6 +22,7 @@ from train_ref.policy import OwnPolicy
 from train_ref.rollout import sample
 from train_ref.tasks import answerer_task, told_task
 from train_ref.tiny import make_agent
+from train_ref.tokenizer import output_ids
 from train_ref.vocabulary import AgentVocabulary
 
 
@@ -48,7 +51,9 @@ def test_what_the_teacher_says_is_said_in_ids_as_the_sampler_would(tmp_path):
         cheap = cheap_teacher.cheap_operations(task, said)
         values = written_operations(cheap, task.shown)
         assert parse_operations(values, task.shown) == cheap
-        ids = cheap_teacher.output_ids(vocabulary, values, ManagerTemplate(len(task.shown)))
+        ids = output_ids(
+            values, ManagerTemplate(len(task.shown)), lambda text, trusted: vocabulary.tokenize(Segment(text, trusted))
+        )
         written = "".join(value + ("\n" if value.startswith(" ") else "") for value in values)
         assert vocabulary.decode(ids) == written
 
@@ -137,11 +142,13 @@ def test_a_stage_that_was_interrupted_is_gone_on_with(tmp_path, monkeypatch):
         environment, source = AnswererEnvironment(c), miniature.Source(lambda r: answerer_task(r, "train", 4), [])
         source.valid = seed.valid("answerer")
         if name == "halted":
-            seed.config = Config(**{**c.__dict__, "seed": 1, "steps": 1})
+            seed.config = replace(c, seed=1, steps=1)
             seed.trained("run", "answerer-taught", environment, source)
             (seed.folder / "run" / "done").unlink()
-            seed.config = Config(**{**c.__dict__, "seed": 1})
+            seed.config = replace(c, seed=1)
         weights.append(seed.trained("run", "answerer-taught", environment, source).state())
+        lines = (seed.folder / "run" / "log.jsonl").read_text().splitlines()
+        assert [json.loads(line)["step"] for line in lines] == [0, 1, 2]  # gone on with, not begun again
     assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])
 
 

@@ -18,15 +18,15 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from memr1_lite.answer_agent import written_reply
-from memr1_lite.llm import Choice, Forced, OutputTemplate, Segment
-from memr1_lite.memory_manager import ManagerTemplate, manager_prompt, written_operations
+from memr1_lite.llm import Segment
+from memr1_lite.memory_manager import MAX_OPERATIONS, ManagerTemplate, manager_prompt, written_operations
 from memr1_lite.records import Add, Delete, Noop, Operation
 from train_ref.answering import answerer_prompt
 from train_ref.environment import AnswererTask, ManagerTask
 from train_ref.policy import OwnPolicy
 from train_ref.rollout import Group, Prompt, Rollout
 from train_ref.tasks import answerer_task, told_task
-from train_ref.vocabulary import AgentVocabulary
+from train_ref.tokenizer import output_ids
 from train_ref.world.episodes import STOP, likeness
 from train_ref.world.facts import Said
 
@@ -46,7 +46,7 @@ def cheap_operations(task: ManagerTask, said: Said) -> tuple[Operation, ...]:
             done.append(Delete(op="DELETE", memory_id=target.id, version=target.version))
         new = effect.alone or effect.result
         done.append(Add(op="ADD", text=new.text()))
-    return tuple(done[:4]) or (Noop(op="NOOP"),)
+    return tuple(done[:MAX_OPERATIONS]) or (Noop(op="NOOP"),)
 
 
 def _named(done: Sequence[Operation]) -> list[int]:
@@ -83,32 +83,25 @@ def answerer_lesson(rng: random.Random, most: int, *, distil: bool = True) -> Le
     return answerer_prompt(task.question, task.candidates, distil=distil), cheap_reply(task, distil=distil)
 
 
-def output_ids(vocabulary: AgentVocabulary, values: Sequence[str], template: OutputTemplate) -> list[int]:
-    """The ids that say ``values``, stops included."""
-    ids: list[int] = []
-    for index, value in enumerate(values):
-        step = template.next_step(tuple(values[:index]))
-        trusted = isinstance(step, Choice | Forced)
-        ids += vocabulary.tokenize(Segment(value, trusted=trusted))
-        if not trusted and step is not None:
-            ids += vocabulary.tokenize(Segment(step.stop, trusted=True))  # type: ignore[union-attr]
-    return ids
-
-
 def teach(
     policy: OwnPolicy, lesson: Callable[[random.Random], Lesson], *, steps: int, batch: int, rate: float, seed: int
 ) -> None:
     """Supervise a policy on ``batch`` lessons in each of ``steps`` steps: cross-entropy of what the teacher says."""
     rng = random.Random(seed)
-    everything = np.ones(policy.vocabulary.size, dtype=np.bool_)
+    vocabulary = policy.vocabulary
+
+    def encode(text: str, trusted: bool) -> list[int]:
+        return vocabulary.tokenize(Segment(text, trusted=trusted))
+
+    everything = np.ones(vocabulary.size, dtype=np.bool_)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=rate, weight_decay=0.0)
     for _ in tqdm(range(steps), desc="cheap teacher", mininterval=5):
         groups = []
         for _ in range(batch):
             prompt, values = lesson(rng)
-            ids = output_ids(policy.vocabulary, values, prompt.template)
+            ids = output_ids(values, prompt.template, encode)
             rollout = Rollout(ids=ids, allowed=[everything] * len(ids))
-            groups.append(Group(policy.vocabulary.prompt_ids(prompt.segments), (rollout,)))
+            groups.append(Group(vocabulary.prompt_ids(prompt.segments), (rollout,)))
         targets = torch.tensor([token for group in groups for token in group.rollouts[0].ids])
         F.cross_entropy(policy.logits(groups), targets).backward()
         torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)

@@ -44,7 +44,8 @@ MEMORIES, CANDIDATES = 6, 8
 FEW = 152
 """Questions that the paper learns from."""
 PARTS = ("both", "few", "plain")
-T_95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}
+BEFORE = "before the teacher"
+T_95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
 """Student's t for 95 % by the number of seeds."""
 Figures = dict[str, tuple[float, float]]
 """By row of the table: exact match, and memories that the bank grew by per message."""
@@ -213,7 +214,7 @@ class Seed:
         ):
             self.taught(f"{role}-more", self.folder / f"{role}-taught", lesson, more)
         return {
-            "before the teacher": self.pair(BEFORE, BEFORE),
+            BEFORE: self.pair(BEFORE, BEFORE),
             "cheap teacher": self.pair("manager-taught", "answerer-taught"),
             "cheap teacher, as many tasks more": self.pair("manager-more", "answerer-more"),
             "Manager by GRPO": self.pair("manager-grpo", "answerer-taught"),
@@ -254,9 +255,6 @@ class Seed:
             "without distillation: Answer Agent by GRPO": self.pair("manager-taught", "plain-grpo", distil=False),
             "without distillation: both by GRPO": self.pair("manager-grpo", "plain-grpo", distil=False),
         }
-
-
-BEFORE = "before the teacher"
 
 
 def _copy_card(start: Path, folder: Path) -> None:
@@ -314,7 +312,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--growth-cost", type=float, default=0.1, help="or always ADD is nearly as good")
     parser.add_argument("--measured", type=int, default=96, help="held-out tasks")
     parser.add_argument("--valid", type=int, default=24)
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if len(args.seeds) > max(T_95):
+        parser.error(f"at most {max(T_95)} seeds")
+    return args
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

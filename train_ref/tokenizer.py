@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -83,6 +83,21 @@ def train(folder: Path, vocab_size: int = 8192, examples: int = 6000, seed: int 
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
+def output_ids(
+    values: Sequence[str], template: OutputTemplate, encode: Callable[[str, bool], Sequence[int]]
+) -> list[int]:
+    """Ids that say ``values`` under ``template``, stops included; ``encode`` takes a text and whether it is trusted."""
+    ids: list[int] = []
+    for index, value in enumerate(values):
+        step = template.next_step(tuple(values[:index]))
+        if isinstance(step, Choice | Forced):
+            ids += encode(value, True)
+        else:
+            assert step is not None, f"{value!r} follows the end of the template"
+            ids += (*encode(value, False), *encode(step.stop, True))
+    return ids
+
+
 class AgentTokenizer:
     """Encodes segments and values, each by itself."""
 
@@ -112,15 +127,7 @@ class AgentTokenizer:
 
     def output(self, values: Sequence[str], template: OutputTemplate) -> list[int]:
         """Ids that say ``values`` under ``template``, stops included."""
-        ids: list[int] = []
-        for index, value in enumerate(values):
-            step = template.next_step(values[:index])
-            if isinstance(step, Choice | Forced):
-                ids += self.encode(value, True)
-            else:
-                assert step is not None, f"{value!r} follows the end of the template"
-                ids += (*self.encode(value, False), *self.encode(step.stop, True))
-        return ids
+        return output_ids(values, template, self.encode)
 
     def pieces(self, token: int, rng: random.Random) -> tuple[int, ...]:
         """Ids that spell ``token``, by a random choice of smaller ones; itself where it has no parts (BPE dropout)."""
