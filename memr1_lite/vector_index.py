@@ -28,6 +28,8 @@ EF_CONSTRUCTION = 200
 EF_SEARCH = 128
 """Breadth of a search; 128 keeps recall@10 above 0.98 where the vectors are not adversarial."""
 FIRST_CAPACITY = 1_024
+PARALLEL = 1_000
+"""So many vectors at once are added on all cores; fewer on one, so that a small graph is the same each time."""
 SAVED_SHARE = 4
 """An index is written as soon as a quarter of it is not on disk: a killed process costs no more than that to redo."""
 
@@ -79,8 +81,10 @@ class _Graph:
         if needed > capacity:  # beforehand: a full graph takes part of a batch and then raises
             self._graph.resize_index(max(needed, 2 * capacity))
         known = np.fromiter((item in self._live or item in self.removed for item in ids.tolist()), bool, len(ids))
-        for chosen, threads in ((known, 1), (~known, -1)):  # replacing is not safe on several threads
+        for chosen in (known, ~known):
             if chosen.any():
+                # Replacing is not safe on several threads; adding on several gives another graph each time.
+                threads = 1 if chosen is known or len(ids) < PARALLEL else -1
                 self._graph.add_items(matrix[chosen], ids[chosen], num_threads=threads)
         self._live.update(ids.tolist())
         self.removed.difference_update(ids.tolist())
