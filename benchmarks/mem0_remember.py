@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 import zlib
@@ -26,6 +25,7 @@ from typing import Any
 
 from benchmarks.engine import Case, ForcedModel
 from benchmarks.engine_models import random_model
+from benchmarks.environments import python_with
 from memr1_lite import MemoryBank
 from memr1_lite.llama import LlamaModel
 from memr1_lite.llm import END, Segment
@@ -115,16 +115,6 @@ def _vector(text: str) -> list[float]:
     return vector
 
 
-def environment(folder: Path) -> Path:
-    """The Python that has mem0, made once."""
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *PACKAGES], check=True, stdout=sys.stderr)
-        (folder / "ready").touch()
-    return python
-
-
 def turns_with_notes(conversation: dict[str, Any], count: int) -> list[tuple[dict[str, Any], str]]:
     """Turns about which an annotator noted something, with the first note."""
     talk = conversation["conversation"]
@@ -144,7 +134,7 @@ def main() -> None:
     args = parser.parse_args()
     conversation = json.loads(args.conversations.read_text(encoding="utf-8"))[0]
     path = random_model(args.cache, "tiny", "Q8_0")
-    python = environment(args.environment)
+    python = python_with(PACKAGES, args.environment)
     counts: list[tuple[int, ...]] = []
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())

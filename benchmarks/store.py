@@ -16,10 +16,10 @@ import platform
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
 import numpy as np
+from environments import python_with
 from footprint import processor
 
 HERE = Path(__file__).parent
@@ -105,17 +105,8 @@ def exact(vectors: np.ndarray, asked: np.ndarray) -> np.ndarray:
 
 
 def interpreter(name: str, cache: Path) -> Path:
-    """The Python with this engine, made and filled the first time; our own for this package."""
-    if not ENGINES[name]:
-        return Path(sys.executable)
-    home = cache / name
-    if not (home / ".installed").exists():
-        print(f"installing {name} into {home}", file=sys.stderr)
-        venv.create(home, with_pip=True)
-        install = [home / "bin" / "python", "-m", "pip", "install", "--quiet", "numpy", *ENGINES[name]]
-        subprocess.run(install, check=True)
-        (home / ".installed").touch()
-    return home / "bin" / "python"
+    """The Python with this engine; our own for this package."""
+    return python_with(["numpy", *ENGINES[name]], cache / name) if ENGINES[name] else Path(sys.executable)
 
 
 def measure(name: str, python: Path, folder: Path, data: Path) -> dict[str, float | str]:
