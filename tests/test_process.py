@@ -155,6 +155,16 @@ def test_a_file_that_is_no_model_is_refused_in_a_child_too(tmp_path, path):
         ProcessModel.load(path, role="answerer")
 
 
+@pytest.mark.parametrize("engine", [LlamaModel, ProcessModel])
+def test_both_engines_refuse_what_cannot_be_meant_before_they_begin(engine, path):
+    with pytest.raises(TypeError, match="'thread'"):
+        engine.load(path, thread=1)
+    with pytest.raises(InvalidInputError, match="100 tokens"):
+        engine.load(path, context=100)
+    with pytest.raises(InvalidInputError, match="0 threads"):
+        engine.load(path, threads=0)
+
+
 def test_a_bank_thinks_in_a_child_process(tmp_path):
     config = BankConfig(engine="process")
     with MemoryBank.open(tmp_path / "a.db", config=config) as bank:

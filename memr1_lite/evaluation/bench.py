@@ -31,7 +31,8 @@ from memr1_lite.evaluation.machine import agent_files, hashes, machine, peak_mem
 from memr1_lite.evaluation.statistics import Interval, share_interval
 from memr1_lite.file_agents import FileAgents
 from memr1_lite.llama.library import default_threads
-from memr1_lite.llama.model import CONTEXT_STEP, OUTPUT_RESERVE, LlamaModel
+from memr1_lite.llama.model import OUTPUT_RESERVE, LlamaModel
+from memr1_lite.llama.settings import CONTEXT_STEP
 from memr1_lite.llm import Embedder, Segment
 from memr1_lite.records import Add, Candidate, Decision, Memory, Message, Record
 

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -30,16 +31,18 @@ from memr1_lite.llama.lookup import Pace
 from memr1_lite.llama.native import BATCH, NativeModel
 from memr1_lite.llama.purpose import refuse_other_purpose
 from memr1_lite.llama.session import Session
+from memr1_lite.llama.settings import CONTEXT_STEP, DEFAULT_CONTEXT, LoadSettings, check_settings
 from memr1_lite.llama.states import PrefixStates, fingerprint
 from memr1_lite.llama.vocabulary import Vocabulary, end_of_turn
 from memr1_lite.llama.weights import Weights
 from memr1_lite.llama.wording import Wording, words_of
 from memr1_lite.llm import Completion, OutputTemplate, Sampling, Segment
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 OUTPUT_RESERVE = 256
 """Tokens of the context kept free for the output. Several long operations may need more; then it is an error."""
-CONTEXT_STEP = 256
-"""llama.cpp rounds contexts to this."""
 KEPT_BEGINNINGS = 2
 """Fixed beginnings of prompts that stay in the context: one for each role that a model may play."""
 LOGITS_BYTES = 64 << 20
@@ -59,18 +62,7 @@ class LlamaModel:
     _native: NativeModel
     _vocabulary: Vocabulary
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        context: int,
-        threads: int,
-        exact_cache: bool,
-        states: Path | None = None,
-        drafts: bool = False,
-        adapter: Path | None = None,
-        beside: LlamaModel | None = None,
-    ) -> None:
+    def __init__(self, path: Path, settings: LoadSettings, beside: LlamaModel | None = None) -> None:
         """Open ``path``; :meth:`load` is the way in, it also checks what the file is for."""
         self._library = load_library()
         self._path = str(path)
@@ -78,7 +70,7 @@ class LlamaModel:
         self._process = os.getpid()
         shared = None if beside is None else beside._native.weights.shared()
         self._native = NativeModel(Weights(path) if shared is None else shared)
-        self._pace = Pace() if drafts and self._native.can_rewind else None
+        self._pace = Pace() if settings.get("drafts") and self._native.can_rewind else None
         # Freed also when nobody closes; a native model is megabytes that Python does not count.
         self._finalizer = weakref.finalize(self, _free_unless_busy, self._native, self._lock)
         try:
@@ -87,64 +79,30 @@ class LlamaModel:
             self._vocabulary = same or Vocabulary(
                 self._library, self._library.llama_model_get_vocab(self._native.model)
             )
-            self._set_up(context, threads, exact_cache, states, adapter)
+            self._set_up(settings)
         except BaseException:
             self._finalizer()
             raise
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        *,
-        context: int = 4096,
-        threads: int | None = None,
-        role: str | None = None,
-        prompt_version: str | None = None,
-        expected_sha256: str | None = None,
-        exact_cache: bool = False,
-        states: Path | None = None,
-        drafts: bool = False,
-        adapter: Path | None = None,
-        adapter_sha256: str | None = None,
-        beside: LlamaModel | None = None,
+        cls, path: str | Path, *, beside: LlamaModel | None = None, **settings: Unpack[LoadSettings]
     ) -> LlamaModel:
         """Load a GGUF file.
 
-        :param context: tokens for prompt and output; at most what the model was trained on is used
-        :param threads: None means physical cores less one
-        :param role: refuse a file that was trained for another role
-        :param prompt_version: refuse a file that was trained on other prompts
-        :param expected_sha256: refuse a file with another checksum, in hexadecimal
-        :param exact_cache: keep attention's keys and values in 32 bits, not 16: twice the memory, for comparisons
-        :param states: a folder for the evaluated beginnings of prompts, so that the next start is quicker
-        :param drafts: try what the prompt says next in one batch; the same output, quicker only where batches are cheap
-        :param adapter: a GGUF file with a LoRA for this one, which then says what the two are trained for
-        :param adapter_sha256: refuse an adapter with another checksum, in hexadecimal
         :param beside: a model loaded from the same file: its weights are used, and not loaded again
+        :param settings: :class:`~memr1_lite.llama.settings.LoadSettings` names them
+        :raises InvalidInputError: a context or a number of threads that is too small
         :raises ModelLoadError: the file is missing, damaged, or not made for this
         """
-        path = Path(path)
-        if context < 2 * CONTEXT_STEP:
-            raise InvalidInputError(f"A context of {context} tokens is too small: at least {2 * CONTEXT_STEP}.")
-        if threads is not None and threads < 1:
-            raise InvalidInputError(f"{threads} threads cannot run a model: at least 1, or None.")
-        check_gguf(path, expected_sha256)
+        check_settings(**settings)
+        path, adapter = Path(path), settings.get("adapter")
+        check_gguf(path, settings.get("expected_sha256"))
         if adapter is not None:
-            check_gguf(adapter, adapter_sha256)
-        threads = default_threads() if threads is None else threads
-        model = cls(
-            path,
-            context=context,
-            threads=threads,
-            exact_cache=exact_cache,
-            states=states,
-            drafts=drafts,
-            adapter=adapter,
-            beside=beside,
-        )
+            check_gguf(Path(adapter), settings.get("adapter_sha256"))
+        model = cls(path, settings, beside)
         try:
-            refuse_other_purpose(model, path if adapter is None else adapter, role, prompt_version)
+            refuse_other_purpose(model, Path(adapter or path), settings.get("role"), settings.get("prompt_version"))
         except ModelLoadError:
             model.close()
             raise
@@ -282,9 +240,7 @@ class LlamaModel:
     ) -> None:
         self.close()
 
-    def _set_up(
-        self, context: int, threads: int, exact_cache: bool, states: Path | None, adapter_path: Path | None
-    ) -> None:
+    def _set_up(self, settings: LoadSettings) -> None:
         library, model = self._library, self._native.model
         trained = library.llama_model_n_ctx_train(model) // CONTEXT_STEP * CONTEXT_STEP
         if trained < 2 * CONTEXT_STEP:
@@ -292,6 +248,7 @@ class LlamaModel:
         if library.llama_model_has_encoder(model) or not library.llama_model_has_decoder(model):
             raise ModelLoadError(f"{self._path!r} is not a decoder-only language model: use another.")
         weights = self._native.weights
+        adapter_path = None if (given := settings.get("adapter")) is None else Path(given)
         adapter = None if adapter_path is None else weights.adapter(adapter_path)
         says = weights.metadata if adapter is None else adapter.metadata
         self.name = says("general.name") or (adapter_path or Path(self._path)).stem
@@ -300,17 +257,18 @@ class LlamaModel:
         own_words = says("memr1.own_words")
         self._own_words = None if own_words is None else frozenset(own_words.encode().split())
         self._set_frame()
+        context, exact_cache = settings.get("context") or DEFAULT_CONTEXT, settings.get("exact_cache", False)
+        threads = settings.get("threads") or default_threads()
         tokens = min(context // CONTEXT_STEP * CONTEXT_STEP, trained)
         # Prompts of agents trained for a role begin with what was retrieved; others with fixed instructions.
         sequences = 1 if self.trained_role is not None or not self._native.can_rewind else 1 + KEPT_BEGINNINGS
         self._native.open_context(tokens, threads, exact_cache=exact_cache, sequences=sequences, path=self._path)
         if adapter is not None and not adapter.apply(self._native.context):
             raise ModelLoadError(f"llama.cpp cannot apply {str(adapter_path)!r} to {self._path!r}: {log.last_error}")
-        kept = None
+        kept, states = None, settings.get("states")
         if states is not None:
             files = [Path(self._path)] if adapter_path is None else [Path(self._path), adapter_path]
-            settings = (*map(fingerprint, files), library_version(), f"exact={exact_cache}")
-            kept = PrefixStates(states, settings)
+            kept = PrefixStates(Path(states), (*map(fingerprint, files), library_version(), f"exact={exact_cache}"))
         self._session = Session(self._native, self._vocabulary.size, self._path, kept)
         self.context = self._session.context
 

@@ -14,13 +14,17 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from memr1_lite import errors
 from memr1_lite.control import Call, current_call
 from memr1_lite.errors import ClosedError, EngineCrashedError, MemR1Error, ModelError, ModelLoadError
+from memr1_lite.llama.settings import LoadSettings, check_settings
 from memr1_lite.llama.worker import written_step
 from memr1_lite.llm import Completion, OutputTemplate, Sampling, Segment
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from memr1_lite.llama.worker import main; main()"
 GRACE_SECONDS = 1.0
@@ -41,10 +45,11 @@ class ProcessModel:
     prompt_version: str | None
     context: int
 
-    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, path: Path, settings: LoadSettings) -> None:
         """Start the child; :meth:`load` is the way in."""
         self._path = str(path)
-        self._settings = settings
+        written = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+        self._request = {"path": self._path, **written}
         self._lock = threading.Lock()
         self._owner = os.getpid()
         self._child: _Child | None = None
@@ -53,33 +58,14 @@ class ProcessModel:
             self._start()
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        context: int = 4096,
-        threads: int | None = None,
-        role: str | None = None,
-        prompt_version: str | None = None,
-        expected_sha256: str | None = None,
-        states: Path | None = None,
-        adapter: Path | None = None,
-        adapter_sha256: str | None = None,
-    ) -> ProcessModel:
-        """Load a GGUF file in a child process; the parameters are those of :meth:`LlamaModel.load`.
+    def load(cls, path: str | Path, **settings: Unpack[LoadSettings]) -> ProcessModel:
+        """Load a GGUF file in a child process.
 
+        :param settings: :class:`~memr1_lite.llama.settings.LoadSettings` names them
+        :raises InvalidInputError: a context or a number of threads that is too small
         :raises ModelLoadError: the file is missing, damaged, not made for this, or deadly
         """
-        settings = {
-            "context": context,
-            "threads": threads,
-            "role": role,
-            "prompt_version": prompt_version,
-            "expected_sha256": expected_sha256,
-            "states": None if states is None else str(states),
-            "adapter": None if adapter is None else str(adapter),
-            "adapter_sha256": adapter_sha256,
-        }
+        check_settings(**settings)
         return cls(Path(path), settings)
 
     def complete(
@@ -149,7 +135,7 @@ class ProcessModel:
     def _start(self) -> None:
         child = _Child(self._path)
         try:
-            child.send({"path": self._path, **self._settings})
+            child.send(self._request)
             ready = child.receive()
         except EngineCrashedError as error:
             raise ModelLoadError(f"{self._path!r} cannot be loaded: {error}") from error

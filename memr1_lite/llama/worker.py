@@ -12,7 +12,6 @@ import queue
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from memr1_lite.control import Call, Calls
@@ -87,10 +86,8 @@ def main() -> None:
     target = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what native code prints is no reply
     wire = Wire(sys.stdin.buffer, target)
-    request = wire.receive()
-    states, adapter = (None if path is None else Path(path) for path in map(request.pop, ("states", "adapter")))
     try:
-        model = LlamaModel.load(**request, states=states, adapter=adapter)
+        model = LlamaModel.load(**wire.receive())
     except MemR1Error as error:
         wire.send(_written_error(error))
         return
