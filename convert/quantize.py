@@ -58,11 +58,11 @@ def quantize(
             entry.data = data.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
         parameters.imatrix = entries
     with whole_file(target, force=force) as temporary:
-        log.last_error = ""
+        log.error = ""
         status = library.llama_model_quantize(os.fsencode(source), os.fsencode(temporary), ctypes.byref(parameters))
         if status != 0:
             raise ConvertError(
-                f"llama.cpp cannot quantise {str(source)!r} to {quant}: {log.last_error or 'no reason given'}"
+                f"llama.cpp cannot quantise {str(source)!r} to {quant}: {log.error or 'no reason given'}"
             )
 
 

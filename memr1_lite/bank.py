@@ -119,8 +119,8 @@ class MemoryBank(Intake):
         self.close()
 
     def close(self) -> None:
-        """Save the vector index and close the file and the models; twice is fine."""
-        if self._closed:
+        """Save the vector index and close the file and the models; twice is fine. A fork leaves them to its parent."""
+        if self._closed or self._store.forked:
             return
         self._stop_deciding()
         self._closed = True

@@ -13,10 +13,13 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
-from memr1_lite.errors import CallCancelledError, DeadlineError, InvalidInputError
+from memr1_lite.errors import CallCancelledError, DeadlineError, InvalidInputError, ModelError
 
 WAIT_SECONDS = 0.02
 """How long a call that waits for another one goes without looking whether it was stopped."""
+
+
+NO_THREAD = "the system gives this process no more threads; end some, or raise the limit."
 
 
 class Lock(Protocol):
@@ -87,18 +90,23 @@ class Call:
             lock.release()
 
     @contextmanager
-    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Call ``stop``, from another thread, when the call must end while the block runs."""
+    def stopping(self, stop: Callable[[], None], *, at_deadline: bool = True) -> Iterator[None]:
+        """Call ``stop``, from another thread, when the call must end while the block runs.
+
+        :param at_deadline: False lets the block run on then: what it makes serves later calls too
+        :raises ModelError: no thread can be had to watch the deadline
+        """
         with self._lock:
             self._stop = stop
             if self._cancelled:
                 stop()
-        left = self.seconds_left
+        left = self.seconds_left if at_deadline else None
         timer = None if left is None else threading.Timer(left, self._expire)
-        if timer is not None:
-            timer.daemon = True
-            timer.start()
         try:
+            if timer is not None:
+                timer.daemon = True
+                if not begin(timer):
+                    raise ModelError(f"A deadline of {self._deadline} seconds cannot be watched: {NO_THREAD}")
             yield
         finally:
             if timer is not None:
@@ -110,6 +118,15 @@ class Call:
         with self._lock:
             if self._stop is not None:
                 self._stop()
+
+
+def begin(thread: threading.Thread) -> bool:
+    """Start ``thread``; False where the system gives no more threads, and nothing has begun."""
+    try:
+        thread.start()
+    except RuntimeError:
+        return False
+    return True
 
 
 _UNLIMITED = Call()

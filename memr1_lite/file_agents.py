@@ -15,6 +15,7 @@ from typing import Literal
 from memr1_lite import answer_agent, memory_manager
 from memr1_lite.answer_agent import AnswerAgent, answer_prompt
 from memr1_lite.config import Agents, BankConfig
+from memr1_lite.control import begin
 from memr1_lite.errors import ClosedError, ModelLoadError
 from memr1_lite.llama.model import LlamaModel
 from memr1_lite.llama.process import ProcessModel
@@ -133,7 +134,8 @@ class FileAgents:
             self._models[files] = model
             if self._janitor is None and self._config.idle_seconds is not None:
                 self._janitor = threading.Thread(target=self._watch, name="memr1-idle", daemon=True)
-                self._janitor.start()
+                if not begin(self._janitor):  # the next model that is loaded tries again
+                    self._janitor = None
         return model
 
     def _load(self, files: ModelFiles, role: Role, prompt_version: str) -> Model:

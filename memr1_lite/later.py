@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from memr1_lite.control import Calls
+from memr1_lite.control import NO_THREAD, Calls, begin
 from memr1_lite.errors import CallCancelledError, ClosedError, MemR1Error, ModelError, ModelLoadError
 from memr1_lite.records import Change, Message
 
@@ -31,7 +31,7 @@ class Later:
         self._calls = Calls()
         self._failed: dict[int, MemR1Error] = {}
         """Turns that the model could not decide about, which stay pending; they are tried again after a restart."""
-        self._error: MemR1Error | None = None
+        self._error: Exception | None = None
         """Why the worker rests though there is work."""
 
     def wake(self) -> None:
@@ -39,9 +39,11 @@ class Later:
         with self._state:
             self._work, self._error = True, None
             self._wakes += 1
-            if self._thread is None and not self._closed:
+            if not self._closed and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="memr1-later", daemon=True)
-                self._thread.start()
+                if not begin(self._thread):
+                    self._thread = None
+                    self._work, self._error = False, ModelError(f"Nothing is decided in the background: {NO_THREAD}")
             self._state.notify_all()
 
     def flush(self, progress: Progress | None = None) -> int:
@@ -49,6 +51,7 @@ class Later:
 
         :raises ModelError: the first failure; the turns that failed are still pending
         :raises StoreError: the file cannot be written; the rest is still pending
+        :raises Exception: an agent of the caller's own failed with it
         """
         with self._state:
             self._failed.clear()
@@ -98,10 +101,11 @@ class Later:
         try:
             while self._wait():
                 self._decide_all()
-        finally:
+        except Exception as error:  # of an agent that the caller wrote: flush() raises it, and Python shows it
             with self._state:
-                self._work, self._closed = False, True
+                self._work, self._error, self._thread = False, error, None
                 self._state.notify_all()
+            raise
 
     def _wait(self) -> bool:
         """Wait for work and for the end of all questions; False when there will be none."""

@@ -218,6 +218,7 @@ class Ledger:
     def _open_store(self) -> Store:
         if self._closed:
             raise ClosedError("This bank was closed: open it again with MemoryBank.open().")
+        self._store.refuse_forked()
         return self._store
 
 

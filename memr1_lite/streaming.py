@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from memr1_lite.control import Call
-from memr1_lite.errors import MemR1Error
+from memr1_lite.control import NO_THREAD, Call, begin
+from memr1_lite.errors import MemR1Error, ModelError
 from memr1_lite.records import Answer
 
 
@@ -28,7 +28,8 @@ class AnswerStream:
         self._answer: Answer | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(ask,), name="memr1-ask", daemon=True)
-        self._thread.start()
+        if not begin(self._thread):
+            raise ModelError(f"An answer cannot be streamed: {NO_THREAD}")
 
     @property
     def answer(self) -> Answer:

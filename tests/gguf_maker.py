@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from gguf import GGUFWriter
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -138,3 +139,39 @@ def make_gguf(folder: Path, **how: object) -> Path:
     checkpoint = make_checkpoint(folder / "checkpoint", **how)  # type: ignore[arg-type]
     to_gguf(checkpoint, folder / "tiny.gguf", outtype="F32")
     return folder / "tiny.gguf"
+
+
+def make_adapter(
+    path: Path,
+    *,
+    arch: str = "qwen3",
+    width: int = 64,
+    layers: int = 2,
+    rank: int = 4,
+    seed: int = 0,
+    tensors: dict[str, np.ndarray] | None = None,
+    **metadata: str,
+) -> Path:
+    """A LoRA of random numbers on the queries and the way down, as a GGUF file: by itself for what ``make_gguf`` makes.
+
+    :param tensors: instead of these or beside them, by name
+    """
+    random = np.random.default_rng(seed)
+    writer = GGUFWriter(path, arch)
+    writer.add_type("adapter")
+    for key, value in {"adapter.type": "lora", **metadata}.items():
+        writer.add_string(key, value)
+    writer.add_float32("adapter.lora.alpha", 2.0 * rank)
+    written: dict[str, np.ndarray] = {}
+    for layer in range(layers):
+        for name, rows, columns in (("attn_q", 128, width), ("ffn_down", width, 96)):
+            for half, shape in (("a", (rank, columns)), ("b", (rows, rank))):
+                values = random.standard_normal(shape) / np.sqrt(shape[1])
+                written[f"blk.{layer}.{name}.weight.lora_{half}"] = values.astype(np.float32)
+    for name, values in (written | (tensors or {})).items():
+        writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

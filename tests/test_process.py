@@ -178,7 +178,8 @@ def test_a_bank_thinks_in_a_child_process(tmp_path):
 
 
 def test_a_damaged_file_is_our_error_or_works_and_never_ends_this_process(tmp_path):
-    counts, lost = damaged_files(tmp_path, 40, seed=0)
+    counts, lost = damaged_files(tmp_path, 25, seed=0)  # all 500: make torture
     assert not lost
-    assert counts["refused"] >= 10
-    assert sum(counts.values()) == 40
+    assert counts["models refused"] >= 5
+    assert counts["LoRAs refused"] >= 1
+    assert sum(counts.values()) == 25

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from memr1_lite.errors import ClosedError, ModelError, ModelLoadError
 from memr1_lite.llama.gguf_file import check_gguf
-from memr1_lite.llama.library import load_library, log
+from memr1_lite.llama.library import load_library, log, refuse_forked, usable_threads
 from memr1_lite.llama.vocabulary import Vocabulary
 from memr1_lite.llm import Segment
 
@@ -39,9 +39,10 @@ class LlamaEmbedder:
         """Open ``path``; :meth:`load` is the way in."""
         self._library = library = load_library()
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._closed = False
         self._context: Any = None
-        log.last_error = ""
+        log.error = ""
         parameters = library.llama_model_default_params()
         parameters.n_gpu_layers = 0
         parameters.use_extra_bufts = False  # as in model.py: repacked weights are a second copy
@@ -49,7 +50,7 @@ class LlamaEmbedder:
         if not self._model:
             raise ModelLoadError(
                 f"llama.cpp cannot load {str(path)!r}: it is damaged or of an unknown kind; build it again."
-                f" llama.cpp said: {log.last_error or 'nothing'}"
+                f" llama.cpp said: {log.error or 'nothing'}"
             )
         self._vocabulary = Vocabulary(library, library.llama_model_get_vocab(self._model))
         self._limit = min(MAX_TOKENS, library.llama_model_n_ctx_train(self._model))
@@ -79,7 +80,9 @@ class LlamaEmbedder:
         self.close()
 
     def close(self) -> None:
-        """Free the model; twice is fine."""
+        """Free the model; twice is fine. A fork leaves it to its parent."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -91,9 +94,10 @@ class LlamaEmbedder:
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return one L2-normalised row per text, shape ``(len(texts), dimension)``; several at a time are quicker.
 
-        :raises ModelError: llama.cpp could not evaluate them
+        :raises ModelError: llama.cpp could not evaluate them, or the process was forked since it was loaded
         :raises ClosedError: after :meth:`close`
         """
+        refuse_forked(self._process, self.name)  # before the lock: a thread that is not here may have held it
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         with self._lock:
             if self._closed:
@@ -134,7 +138,7 @@ class LlamaEmbedder:
         parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = MAX_TOKENS
         parameters.n_seq_max = MAX_TEXTS
         parameters.kv_unified = True
-        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.n_threads = parameters.n_threads_batch = usable_threads(threads)
         parameters.embeddings = True
         parameters.no_perf = True
         self._context = self._library.llama_init_from_model(self._model, parameters)

@@ -6,7 +6,8 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -20,13 +21,12 @@ from memr1_lite.errors import (
     ClosedError,
     ContextOverflowError,
     InvalidInputError,
-    ModelError,
     ModelLoadError,
 )
 from memr1_lite.llama.chat import render_frame
 from memr1_lite.llama.decoding import Decoding, greedy, sampler
 from memr1_lite.llama.gguf_file import check_gguf
-from memr1_lite.llama.library import default_threads, library_version, load_library, log
+from memr1_lite.llama.library import library_version, load_library, log, refuse_forked, usable_threads
 from memr1_lite.llama.lookup import Pace
 from memr1_lite.llama.native import BATCH, NativeModel
 from memr1_lite.llama.purpose import refuse_other_purpose
@@ -127,8 +127,7 @@ class LlamaModel:
         :raises ClosedError: the model was closed
         """
         call = current_call()
-        with call.holding(self._lock):
-            self._check_usable()
+        with self._usable():
             ids = self._prompt_ids(prompt)
             if len(ids) + OUTPUT_RESERVE > self.context:
                 raise ContextOverflowError(len(ids) + OUTPUT_RESERVE, self.context)
@@ -162,8 +161,7 @@ class LlamaModel:
 
         :raises ModelError: llama.cpp failed
         """
-        with current_call().holding(self._lock):
-            self._check_usable()
+        with self._usable():
             self._native.stop_flag.clear()
             self._session.begin(self._prompt_ids(prompt), self._fixed(prompt))
             self._vocabulary.free_text_bias  # noqa: B018 - computed once
@@ -177,14 +175,12 @@ class LlamaModel:
 
     def tokenize(self, segment: Segment) -> list[int]:
         """The ids of ``segment`` by itself; user text yields no token that stands for more than its letters."""
-        with self._lock:
-            self._check_usable()
+        with self._usable():
             return self._vocabulary.tokenize(segment)
 
     def prompt_ids(self, prompt: Sequence[Segment]) -> list[int]:
         """The ids that the model reads for ``prompt``, the frame of its chat template included."""
-        with self._lock:
-            self._check_usable()
+        with self._usable():
             return self._prompt_ids(prompt)
 
     def count_tokens(self, prompt: Sequence[Segment]) -> int:
@@ -193,8 +189,7 @@ class LlamaModel:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text that ``ids`` write; control tokens write none."""
-        with self._lock:
-            self._check_usable()
+        with self._usable():
             self._check_ids(ids)
             return self._vocabulary.decode(ids)
 
@@ -203,8 +198,7 @@ class LlamaModel:
 
         :raises ContextOverflowError: more ids than the context holds
         """
-        with self._lock:
-            self._check_usable()
+        with self._usable():
             self._check_ids(ids)
             self._session.forget()
             step = max(1, min(BATCH, LOGITS_BYTES // (4 * self._vocabulary.size)))
@@ -217,8 +211,7 @@ class LlamaModel:
 
         :raises ContextOverflowError: they do not fit into the context
         """
-        with self._lock:
-            self._check_usable()
+        with self._usable():
             self._check_ids(ids)
             self._session.forget()
             chosen: list[int] = []
@@ -227,7 +220,9 @@ class LlamaModel:
             return chosen
 
     def close(self) -> None:
-        """Free the model; twice is fine. Waits for a call that is running."""
+        """Free the model; twice is fine. Waits for a call that is running. A fork leaves it to its parent."""
+        if os.getpid() != self._process:
+            return
         with self._lock:
             if self._finalizer.detach() is not None:
                 self._native.free()
@@ -258,13 +253,13 @@ class LlamaModel:
         self._own_words = None if own_words is None else frozenset(own_words.encode().split())
         self._set_frame()
         context, exact_cache = settings.get("context") or DEFAULT_CONTEXT, settings.get("exact_cache", False)
-        threads = settings.get("threads") or default_threads()
+        threads = usable_threads(settings.get("threads"))
         tokens = min(context // CONTEXT_STEP * CONTEXT_STEP, trained)
         # Prompts of agents trained for a role begin with what was retrieved; others with fixed instructions.
         sequences = 1 if self.trained_role is not None or not self._native.can_rewind else 1 + KEPT_BEGINNINGS
         self._native.open_context(tokens, threads, exact_cache=exact_cache, sequences=sequences, path=self._path)
         if adapter is not None and not adapter.apply(self._native.context):
-            raise ModelLoadError(f"llama.cpp cannot apply {str(adapter_path)!r} to {self._path!r}: {log.last_error}")
+            raise ModelLoadError(f"llama.cpp cannot apply {str(adapter_path)!r} to {self._path!r}: {log.error}")
         kept, states = None, settings.get("states")
         if states is not None:
             files = [Path(self._path)] if adapter_path is None else [Path(self._path), adapter_path]
@@ -298,14 +293,14 @@ class LlamaModel:
         read = " ".join(segment.text for segment in prompt if not segment.trusted)
         return Wording(self._vocabulary.token_forms, words_of(read) | self._own_words)
 
-    def _check_usable(self) -> None:
-        if not self._finalizer.alive:
-            raise ClosedError(f"The model {self._path!r} is closed: load it again.")
-        if os.getpid() != self._process:
-            raise ModelError(
-                f"The model {self._path!r} was loaded before this process was forked: load it in the child,"
-                " or start processes with 'spawn'."
-            )
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Hold the lock of a model that can be used."""
+        refuse_forked(self._process, self._path)  # before the lock: a thread that is not in the child may have held it
+        with current_call().holding(self._lock):
+            if not self._finalizer.alive:
+                raise ClosedError(f"The model {self._path!r} is closed: load it again.")
+            yield
 
     def _check_ids(self, ids: Sequence[int]) -> None:
         if any(not 0 <= token < self._vocabulary.size for token in ids):

@@ -73,11 +73,12 @@ class NativeModel:
         if exact_cache:
             parameters.type_k = parameters.type_v = self.library.GGML_TYPE_F32
             parameters.flash_attn_type = self.library.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        log.error = ""
         self.context = self.library.llama_init_from_model(self.model, parameters)
         if not self.context:
             raise ModelLoadError(
                 f"llama.cpp cannot make a context of {context} tokens for {path!r}: ask for a smaller one."
-                f" llama.cpp said: {log.last_error or 'nothing'}"
+                f" llama.cpp said: {log.error or 'nothing'}"
             )
         self.library.llama_set_abort_callback(self.context, *self.stop_flag.callback(self.library))
         self.batch = self.library.llama_batch_init(BATCH, 0, 1)

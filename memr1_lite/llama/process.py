@@ -17,8 +17,9 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 from memr1_lite import errors
-from memr1_lite.control import Call, current_call
-from memr1_lite.errors import ClosedError, EngineCrashedError, MemR1Error, ModelError, ModelLoadError
+from memr1_lite.control import Call, begin, current_call
+from memr1_lite.errors import ClosedError, EngineCrashedError, MemR1Error, ModelLoadError
+from memr1_lite.llama.library import refuse_forked
 from memr1_lite.llama.settings import LoadSettings, check_settings
 from memr1_lite.llama.worker import written_step
 from memr1_lite.llm import Completion, OutputTemplate, Sampling, Segment
@@ -47,7 +48,8 @@ class ProcessModel:
 
     def __init__(self, path: Path, settings: LoadSettings) -> None:
         """Start the child; :meth:`load` is the way in."""
-        self._path = str(path)
+        self._path, adapter = str(path), settings.get("adapter")
+        self._files = repr(self._path) if adapter is None else f"{self._path!r} with {str(adapter)!r}"
         written = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
         self._request = {"path": self._path, **written}
         self._lock = threading.Lock()
@@ -83,7 +85,9 @@ class ProcessModel:
         self._call({"template": False, "sampling": None}, prompt, None)
 
     def close(self) -> None:
-        """End the child; twice is fine. Waits for a call that is running."""
+        """End the child; twice is fine. Waits for a call that is running. A fork leaves it to its parent."""
+        if os.getpid() != self._owner:
+            return
         with self._lock:
             self._closed = True
             if self._child is not None:
@@ -104,6 +108,7 @@ class ProcessModel:
             "prompt": [[segment.text, segment.trusted] for segment in prompt],
             "listen": call.listen is not None,
         }
+        refuse_forked(self._owner, self._path)  # before the lock: a thread that is not in the child may have held it
         with call.holding(self._lock):
             child = self._usable()
             try:
@@ -122,23 +127,22 @@ class ProcessModel:
     def _usable(self) -> _Child:
         if self._closed:
             raise ClosedError(f"The model {self._path!r} is closed: load it again.")
-        if os.getpid() != self._owner:
-            raise ModelError(
-                f"The model {self._path!r} was loaded before this process was forked: load it in the child,"
-                " or start processes with 'spawn'."
-            )
         if self._child is None:
             self._start()
         assert self._child is not None
         return self._child
 
     def _start(self) -> None:
-        child = _Child(self._path)
+        child = _Child(self._files)
+        call = current_call()
         try:
-            child.send(self._request)
-            ready = child.receive()
+            # A child killed at every short deadline would never be there.
+            with call.stopping(child.kill, at_deadline=False):
+                child.send(self._request)
+                ready = child.receive()
         except EngineCrashedError as error:
-            raise ModelLoadError(f"{self._path!r} cannot be loaded: {error}") from error
+            call.check()
+            raise ModelLoadError(f"{self._files} cannot be loaded: {error}") from error
         except BaseException:
             child.end(kill=True)
             raise
@@ -182,16 +186,25 @@ class ProcessModel:
 class _Child:
     """The child process and its two pipes."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._words: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", START, json.dumps(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._words,
-            start_new_session=True,  # Ctrl-C is for the app, which then stops the call
-        )
+    def __init__(self, files: str) -> None:
+        self._files = files
+        program = sys.executable or ""
+        try:
+            with contextlib.ExitStack() as on_failure:
+                self._words: IO[bytes] = on_failure.enter_context(tempfile.TemporaryFile())
+                self._process = subprocess.Popen(
+                    [program, "-c", START, json.dumps(sys.path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._words,
+                    start_new_session=True,  # Ctrl-C is for the app, which then stops the call
+                )
+                on_failure.pop_all()
+        except OSError as error:  # no such program, or no more processes, files or memory
+            raise ModelLoadError(
+                f"The process to run {files} cannot be started ({program!r}: {error.strerror}): free what is missing,"
+                " or use engine='thread'."
+            ) from error
         self._finalizer = weakref.finalize(self, _kill, self._process, os.getpid())
         self._sending = threading.Lock()
         self._patience: threading.Timer | None = None
@@ -224,9 +237,10 @@ class _Child:
     def cancel(self) -> None:
         """Ask the child to stop its call; kill it where it does not listen."""
         if self._patience is None:
-            self._patience = threading.Timer(GRACE_SECONDS, self._process.kill)
+            self._patience = threading.Timer(GRACE_SECONDS, self.kill)
             self._patience.daemon = True
-            self._patience.start()
+            if not begin(self._patience):
+                self.kill()
         try:
             self.send({"cancel": True})
         except EngineCrashedError:
@@ -237,6 +251,10 @@ class _Child:
         if self._patience is not None:
             self._patience.cancel()
             self._patience = None
+
+    def kill(self) -> None:
+        """End the child at once, without waiting for it."""
+        self._process.kill()
 
     def end(self, kill: bool = False) -> None:
         """End the child and wait for it."""
@@ -263,7 +281,7 @@ class _Child:
         self.end()
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
         return EngineCrashedError(
-            f"The process that ran {self._path!r} ended {how}: the file is damaged, or memory ran out."
+            f"The process that ran {self._files} ended {how}: a file is damaged, or memory ran out."
             f" Its last words: {words or 'none'}"
         )
 

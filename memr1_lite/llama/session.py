@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from memr1_lite.control import begin
 from memr1_lite.errors import CallCancelledError, ContextOverflowError, ModelError
 from memr1_lite.llama.decoding import Logits
 from memr1_lite.llama.library import log
@@ -171,6 +172,7 @@ class Session:
         native = self._native
         self._settled = False
         native.fill(ids, len(self._held), rows)
+        log.error = ""
         status = self._run(len(ids))
         if status == NO_ROOM and (others := [kept for kept in self._kept if kept != self._fixed]):
             for kept in others:
@@ -182,7 +184,7 @@ class Session:
             raise CallCancelledError(f"The evaluation on {self._path!r} was stopped.")
         if status != 0:
             self.forget()
-            raise ModelError(f"llama.cpp failed on {self._path!r} (llama_decode returned {status}): {log.last_error}")
+            raise ModelError(f"llama.cpp failed on {self._path!r} (llama_decode returned {status}): {log.error}")
         if self._whole == len(self._held) and len(ids) == CHUNK:
             self._whole += CHUNK
         self._held += ids
@@ -207,8 +209,10 @@ class Session:
 
         worker = threading.Thread(target=work, daemon=True)
         try:
-            worker.start()  # a signal may be heard in here, so that nobody can say whether it has begun
-            may = True
+            if not begin(worker):  # then a signal waits a little longer
+                gate.set()
+                return int(self._library.llama_decode(self._native.context, self._native.batch))
+            may = True  # after it: a signal may be heard in there, so that nobody can say whether it has begun
             gate.set()
             done.wait()
         except BaseException:  # whatever a signal handler raised

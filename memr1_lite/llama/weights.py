@@ -27,7 +27,7 @@ class Weights:
         # Re-entrant: a garbage collection under it may free another user of the same weights.
         self._lock = threading.RLock()
         self._users = 1
-        log.last_error = ""
+        log.error = ""
         parameters = library.llama_model_default_params()
         parameters.n_gpu_layers = 0
         # Repacked weights are a second copy in memory, and on processors with AMX llama.cpp dies evaluating them.
@@ -36,7 +36,7 @@ class Weights:
         if not self.model:
             raise ModelLoadError(
                 f"llama.cpp cannot load {self.path!r}: it is damaged or of an unknown kind; get it again."
-                f" llama.cpp said: {log.last_error or 'nothing'}"
+                f" llama.cpp said: {log.error or 'nothing'}"
             )
 
     def shared(self) -> Weights | None:
@@ -63,12 +63,12 @@ class Weights:
 
         :raises ModelLoadError: the file is damaged or made for other weights
         """
-        log.last_error = ""
+        log.error = ""
         handle = self.library.llama_adapter_lora_init(self.model, os.fsencode(path))
         if not handle:  # a null pointer is not None
             raise ModelLoadError(
                 f"{str(path)!r} is no LoRA for {self.path!r}: it is damaged, or was made for another base model."
-                f" llama.cpp said: {log.last_error or 'nothing'}"
+                f" llama.cpp said: {log.error or 'nothing'}"
             )
         adapter = Adapter(self.library, handle)
         wanted, found = adapter.metadata("memr1.base_sha256"), self.metadata("memr1.checkpoint_sha256")

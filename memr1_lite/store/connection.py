@@ -58,8 +58,26 @@ class Connection:
         self._process = os.getpid()
         self._connection = connection
 
+    @property
+    def forked(self) -> bool:
+        """Whether this process is a fork of the one that opened the file."""
+        return os.getpid() != self._process
+
+    def refuse_forked(self) -> None:
+        """Refuse a file that the parent opened.
+
+        :raises StoreError: this process is a fork of the one that opened it
+        """
+        if self.forked:
+            raise StoreError(
+                f"The bank {self.path!r} was opened before this process was forked, and SQLite files can be damaged so:"
+                " open it in the child, or start processes with 'spawn'."
+            )
+
     def close(self) -> None:
-        """Close the file; twice is fine."""
+        """Close the file; twice is fine. A fork leaves it to the process that opened it."""
+        if self.forked:
+            return
         with self._lock:
             self._closed = True
             self._connection.close()
@@ -67,12 +85,7 @@ class Connection:
     @contextmanager
     def _use(self) -> Iterator[sqlite3.Connection]:
         """Hold the lock, refuse a closed or a forked bank, and turn SQLite's errors into ours."""
-        # Before the lock: a thread that does not exist in the child may have held it.
-        if os.getpid() != self._process:
-            raise StoreError(
-                f"The bank {self.path!r} was opened before this process was forked, and SQLite files can be damaged so:"
-                " open it in the child, or start processes with 'spawn'."
-            )
+        self.refuse_forked()  # before the lock: a thread that does not exist in the child may have held it
         with self._lock:
             if self._closed:
                 raise ClosedError(f"The bank {self.path!r} has been closed: open it again.")

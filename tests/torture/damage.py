@@ -1,4 +1,4 @@
-"""Model files with one thing wrong, read by llama.cpp in a child process."""
+"""Model files and LoRAs with one thing wrong, read by llama.cpp in a child process."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from pathlib import Path
 import gguf_maker
 import numpy as np
 
+from memr1_lite import Agents, BankConfig, MemoryBank
 from memr1_lite.errors import EngineCrashedError, MalformedOutputError, MemR1Error, ModelLoadError
-from memr1_lite.llama import ProcessModel
-from memr1_lite.llm import END, Choice, FreeText, Segment
 
 KINDS = ("header", "length", "data", "end")
-PROMPT = (Segment("Message:", trusted=True), Segment(" Andrew has a dog named Buddy."), Segment("\n", trusted=True))
-
-
-class Steps:
-    """A choice, then free text."""
-
-    def next_step(self, values):
-        return (Choice(("ADD", "NOOP", END)), FreeText(END, 8), None)[len(values)]
+TURN = "I have a dog named Buddy."
 
 
 def damaged_files(folder: Path, count: int, seed: int) -> tuple[dict[str, int], list[str]]:
-    """What came of ``count`` damaged files, and where it was not an error of ours."""
-    whole = gguf_maker.make_gguf(folder / "whole", role="manager").read_bytes()
-    counts: Counter[str] = Counter(refused=0, worked=0, deadly=0, failed=0)
+    """What came of banks whose Manager is one of ``count`` damaged files, every fifth a LoRA, and what was lost.
+
+    A loss is an error that is not ours, and a turn that is not kept and found whatever became of the model.
+    """
+    files = [gguf_maker.make_gguf(folder / "whole", chatml=True), gguf_maker.make_adapter(folder / "lora.gguf")]
+    whole = [file.read_bytes() for file in files]
+    counts: Counter[str] = Counter()
     lost = []
     for number in range(count):
+        is_lora = number % 5 == 4
+        kind = KINDS[(number // 5 if is_lora else number) % len(KINDS)]
         path = folder / "damaged.gguf"
-        path.write_bytes(damaged(whole, KINDS[number % len(KINDS)], np.random.default_rng([seed, number])))
+        path.write_bytes(damaged(whole[is_lora], kind, np.random.default_rng([seed, number])))
+        agents = Agents(base=files[0], manager_lora=path) if is_lora else Agents(manager=path)
+        name = f"{'LoRA' if is_lora else 'model'} {number} ({kind})"
         try:
-            counts[_outcome(path)] += 1
+            counts[f"{'LoRAs' if is_lora else 'models'} {_outcome(agents)}"] += 1
         except Exception as error:  # noqa: BLE001 - exactly these are looked for
-            lost.append(f"file {number} ({KINDS[number % len(KINDS)]}): {type(error).__name__}: {error}")
-    return dict(counts), lost
+            lost.append(f"{name}: {type(error).__name__}: {error}")
+    return dict(sorted(counts.items())), lost
 
 
 def damaged(whole: bytes, kind: str, random: np.random.Generator) -> bytes:
     """A copy of ``whole`` with one thing wrong: a bit of its header, a length, some of its numbers, or its end."""
     data = bytearray(whole)
-    header = whole.find(b"blk.0.")  # the last part of the header, after all metadata, lists the tensors
+    header = whole.rfind(b".weight") + 45  # its last part, after all metadata, lists the tensors
     if kind == "header":
-        data[random.integers(header + 2000)] ^= 1 << int(random.integers(8))
+        data[random.integers(header)] ^= 1 << int(random.integers(8))
     elif kind == "length":
-        place = int(random.integers(8, header + 2000))
+        place = int(random.integers(8, header))
         data[place : place + 8] = (0, 2**64 - 1, 2**63, 2**32, 10**6)[random.integers(5)].to_bytes(8, "little")
     elif kind == "data":
         data[-1000:] = random.bytes(1000)
@@ -56,16 +56,21 @@ def damaged(whole: bytes, kind: str, random: np.random.Generator) -> bytes:
     return bytes(data)
 
 
-def _outcome(path: Path) -> str:
-    try:
-        with ProcessModel.load(path, threads=1, context=512) as model:
-            model.complete(PROMPT, Steps())
-    except ModelLoadError as error:
-        return "deadly" if isinstance(error.__cause__, EngineCrashedError) else "refused"
-    except EngineCrashedError:
-        return "deadly"
-    except MalformedOutputError:
-        return "worked"
-    except MemR1Error:
-        return "failed"
-    return "worked"
+def _outcome(agents: Agents) -> str:
+    config = BankConfig(engine="process", threads=1)
+    with MemoryBank.open(":memory:", agents=agents, config=config) as bank:
+        outcome = "that worked"
+        try:
+            bank.remember(TURN, speaker="Andrew")
+        except ModelLoadError as error:
+            outcome = "deadly" if isinstance(error.__cause__, EngineCrashedError) else "refused"
+        except EngineCrashedError:
+            outcome = "deadly"
+        except MalformedOutputError:  # random weights seldom end a text
+            pass
+        except MemR1Error:
+            outcome = "that failed later"
+        waits = [turn.text for turn in bank.pending()] == [TURN]
+        if waits == bool(bank.history()) or not bank.search("dog Buddy") or bank.check():
+            raise AssertionError("the turn is not kept, or not found")
+    return outcome
