@@ -51,7 +51,8 @@ class Intake(Ledger):
         :meth:`remember_pending` decides about it later.
 
         What was said after it, by ``at``, stands: a turn of an old log, told today, may add what it says, but cannot
-        rewrite or delete a memory that was written from a later turn.
+        rewrite or delete a memory that was written from a later turn. Where dates do not tell, a pending turn
+        that is told again under its ``source_id`` was said when it was recorded.
 
         :param at: when it was said, on the speaker's own clock: a datetime, a date or ISO 8601 text
         :param source_id: the caller's own id of the turn; the same one again decides nothing twice
@@ -61,7 +62,8 @@ class Intake(Ledger):
             :class:`~memr1_lite.errors.DeadlineError` where the deadline passed
         """
         with self._calls.limited(deadline):
-            return self._flow.decide(self.record(text, speaker=speaker, at=at, source_id=source_id))
+            message, waited = self._recorded(text, speaker, at, source_id)
+            return self._flow.decide(message, late=waited)
 
     def remember_later(
         self,
@@ -113,12 +115,19 @@ class Intake(Ledger):
 
         :raises InvalidInputError: before anything is written
         """
+        return self._recorded(text, speaker, at, source_id)[0]
+
+    def _recorded(
+        self, text: str, speaker: str, at: str | date | datetime | None, source_id: str | None
+    ) -> tuple[Message, bool]:
+        """The turn, and whether it was there before."""
         store = self._open_store()
         check_text(text, "text", self._config.max_message_chars)
         check_line(speaker, "speaker", limit=MAX_SPEAKER_CHARS)
         if source_id is not None:
             check_line(source_id, "source_id", limit=MAX_SOURCE_ID_CHARS)
         message = None if source_id is None else store.message_by_source(source_id)
+        known = message is not None
         if message is None:
             vector = None
             try:
@@ -127,7 +136,7 @@ class Intake(Ledger):
                 message = store.record(speaker, text, as_datetime(at), source_id, vector=vector)
         if (message.speaker, message.text) != (speaker, text):
             raise InvalidInputError(f"source_id={source_id!r} already stands for another turn: {message.text!r}.")
-        return message
+        return message, known
 
     def remember_pending(self) -> builtins.list[Change]:
         """Decide about every turn that is still pending, in the order they were said.

@@ -158,6 +158,19 @@ def test_a_turn_decided_late_adds_to_what_was_said_after_it_and_overwrites_nothi
     assert [memory.text for memory in bank.list()] == ["Audrey lives in Lyon.", "Audrey has a cat."]
 
 
+def test_a_turn_that_waits_and_is_told_again_overwrites_nothing_that_was_recorded_after_it(opened):
+    bank = opened(
+        ("ADD", " Audrey lives in Lyon.", END),
+        ("UPDATE", "[1]", " Audrey lives in Paris.", END),
+    )
+    waiting = bank.record("I live in Paris.", speaker="Audrey", source_id="1")
+    bank.remember("I moved to Lyon.", speaker="Audrey", source_id="2")
+    change = bank.remember("I live in Paris.", speaker="Audrey", source_id="1")
+    assert change.message_id == waiting.id
+    assert [operation.op for operation in change.operations] == ["NOOP"]
+    assert [memory.text for memory in bank.list()] == ["Audrey lives in Lyon."]
+
+
 def test_a_turn_decided_late_may_rewrite_what_was_said_before_it(opened):
     bank = opened(("ADD", " Audrey lives in Paris.", END), ("UPDATE", "[1]", " Audrey lives in Lyon.", END))
     bank.remember("I live in Paris.", speaker="Audrey", at="2020-01-01")
