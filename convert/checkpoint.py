@@ -13,11 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.errors import ConvertError
-from convert.safetensors_file import StoredTensor, read_header
+from convert.safetensors_file import BLOCK_BYTES, StoredTensor, read_header
 
 INDEX = "model.safetensors.index.json"
-BLOCK_BYTES = 1 << 24
-"""About as much of a tensor is read at a time where it is not needed whole."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ The folder is converted and checked like any other; its weights have the type th
 from __future__ import annotations
 
 import argparse
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from tqdm import tqdm
 
 from convert import safetensors_file
 from convert.architectures import architecture_of
-from convert.checkpoint import BLOCK_BYTES, Checkpoint, read_checkpoint
+from convert.checkpoint import Checkpoint, read_checkpoint
 from convert.lora import Lora, Pair, read_lora, text_of, trained_from
 from convert.metadata import ROLES, with_role
 from convert.number_types import encode
@@ -53,9 +52,7 @@ def merge(base: Path, source: Path, target: Path, *, role: str | None = None) ->
 def _blocks(checkpoint: Checkpoint, lora: Lora, bar: Any) -> Iterator[npt.NDArray[Any]]:  # noqa: ANN401 - tqdm
     pairs = {f"model.layers.{layer}.{module}.weight": pair for (layer, module), pair in lora.pairs.items()}
     for name, tensor in checkpoint.tensors.items():
-        step = max(1, BLOCK_BYTES // (4 * math.prod(tensor.shape[1:])))
-        for start in range(0, tensor.shape[0], step):
-            stop = min(start + step, tensor.shape[0])
+        for start, stop in tensor.blocks():
             block = _merged(tensor, pairs[name], start, stop) if name in pairs else tensor.stored_rows(start, stop)
             yield block
             bar.update(block.nbytes)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from convert.checkpoint import BLOCK_BYTES, Checkpoint
+from convert.checkpoint import Checkpoint
 from convert.decoder import Decoder, Shape
 from convert.rope import rope_of
 
@@ -49,11 +49,9 @@ class Reference:
         return np.stack([rows[token] for token in ids])
 
     def _output(self, name: str, states: Array, spans: Sequence[slice]) -> list[Array]:
-        stored, size = self._checkpoint.tensors[name], self._shape.vocabulary
-        logits = np.empty((len(states), size), dtype=np.float32)
-        step = max(1, BLOCK_BYTES // (4 * self._shape.hidden))
-        for start in range(0, size, step):
-            stop = min(start + step, size)
+        stored = self._checkpoint.tensors[name]
+        logits = np.empty((len(states), self._shape.vocabulary), dtype=np.float32)
+        for start, stop in stored.blocks():
             logits[:, start:stop] = states @ stored.rows(start, stop).T
         return [logits[span] for span in spans]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2
 """Types that weights come in; numpy has no bfloat16, so its bits are read as integers."""
 BYTES = {"F64": 8, "I64": 8, "U64": 8, "I32": 4, "U32": 4, "I16": 2, "U16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 """Sizes of types that a file may hold besides, such as position ids."""
+BLOCK_BYTES = 1 << 24
+"""About as much of a tensor is read at a time where it is not needed whole."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,12 @@ class StoredTensor:
         if data.size != count * width:
             raise ConvertError(f"{self._where()} ends too early: the file changed while it was read.")
         return data.reshape(count, *self.shape[1:])
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """First row and row after the last of each block, as many rows as :data:`BLOCK_BYTES` hold as float32."""
+        step = max(1, BLOCK_BYTES // (4 * math.prod(self.shape[1:])))
+        for start in range(0, self.shape[0], step):
+            yield start, min(start + step, self.shape[0])
 
     @property
     def nbytes(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from gguf import GGML_QUANT_VERSION, GGUFType, GGUFWriter
 
 from convert.architectures import architecture_of
-from convert.checkpoint import BLOCK_BYTES, Checkpoint, read_checkpoint
+from convert.checkpoint import Checkpoint, read_checkpoint
 from convert.decoder import Decoder
 from convert.errors import ConvertError
 from convert.metadata import add_metadata
@@ -78,9 +77,8 @@ def blocks(spec: TensorSpec, checkpoint: Checkpoint) -> Iterator[npt.NDArray[np.
         # Rows from all over: only attention's q and k, which are small, need it.
         yield stored.rows()[spec.order]
         return
-    step = max(1, BLOCK_BYTES // (4 * math.prod(spec.shape[1:])))
-    for start in range(0, spec.shape[0], step):
-        yield stored.rows(start, min(start + step, spec.shape[0]))
+    for start, stop in stored.blocks():
+        yield stored.rows(start, stop)
 
 
 def _fitting_tensors(checkpoint: Checkpoint, architecture: Decoder) -> list[TensorSpec]:

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from convert import __main__ as command
+from convert import safetensors_file
 from convert.check import check
 from convert.errors import ConvertError, DriftError
 from convert.gguf_header import read_gguf_header
@@ -85,6 +86,33 @@ def test_a_merged_bfloat16_base_stays_bfloat16_and_passes_the_check(tmp_path):
     assert {
         tensor.kind.name for tensor in read_gguf_header(tmp_path / "merged.gguf").tensors if len(tensor.shape) > 1
     } == {"BF16"}
+
+
+def test_weights_that_take_many_blocks_come_out_as_those_that_take_one(tmp_path, monkeypatch):
+    make_lora(tmp_path, "qwen2", CASES["everything"])
+    for name, size in (("one", safetensors_file.BLOCK_BYTES), ("many", 1_000)):
+        monkeypatch.setattr(safetensors_file, "BLOCK_BYTES", size)
+        merged = tmp_path / name / "merged"  # the file says its folder's name
+        merged.parent.mkdir()
+        merge(tmp_path / "base", tmp_path / "lora", merged, role="manager")
+        to_gguf(merged, tmp_path / name / "merged.gguf")
+        check(merged, tmp_path / name / "merged.gguf")  # its reference reads in blocks too
+    for name in ("merged/model.safetensors", "merged.gguf"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "many" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "blocks"),
+    [
+        ((5, 100), [(0, 2), (2, 4), (4, 5)]),
+        ((4, 999), [(0, 1), (1, 2), (2, 3), (3, 4)]),
+        ((300,), [(0, 250), (250, 300)]),
+    ],
+)
+def test_a_block_is_as_many_rows_as_its_bytes_hold_and_one_at_least(monkeypatch, tmp_path, shape, blocks):
+    monkeypatch.setattr(safetensors_file, "BLOCK_BYTES", 1_000)
+    tensor = safetensors_file.StoredTensor("t", tmp_path, "BF16", shape, 0)
+    assert list(tensor.blocks()) == blocks
 
 
 def test_the_adapter_says_its_role_its_prompts_and_its_base(tmp_path):
