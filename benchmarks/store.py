@@ -1,10 +1,12 @@
-"""The store beside what else would be picked: ``python benchmarks/store.py --sizes 10000 100000``.
+"""The store beside what else would be picked: ``python benchmarks/store.py --sizes 10000 100000 --out runs/store``.
 
 The same vectors (384 dimensions, in clusters as sentence embeddings are) and texts go into each engine, each in an
 environment of its own, made in a cache folder. A search of this package is a hybrid one, with full text; the others
 search by vector alone, so a column of its own says what this package's index takes for that. Opening and searching
-are measured in a new process, with the files in the system's cache.
-Prints a table; ``--out`` also gets JSON and a picture.
+are measured in a new process, with the files in the system's cache. "Open" and "first search" leave out what Python
+spends on importing the engine: a store of ten is built and searched before.
+Prints a table; ``--out`` also gets JSON, written after every engine, and a picture. What stands there already is not
+measured again.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,14 +28,16 @@ from footprint import processor
 HERE = Path(__file__).parent
 ENGINES = {
     "memr1-lite": [],
-    "sqlite-vec": ["sqlite-vec", "pysqlite3-binary"],
-    "lancedb": ["lancedb"],
-    "chromadb": ["chromadb"],
-    "qdrant": ["qdrant-client"],
+    "sqlite-vec": ["sqlite-vec==0.1.9", "pysqlite3-binary==0.5.4.post2"],
+    "lancedb": ["lancedb==0.40.0"],
+    "chromadb": ["chromadb==1.5.9"],
+    "qdrant": ["qdrant-client==1.20.0"],
 }
 LARGEST = {"qdrant": 10_000}
 """Its local mode compares in Python; its authors advise a server above 20,000."""
 DIMENSION, LATENT, TOPICS, NEAREST = 384, 48, 500, 10
+Results = dict[str, dict[str, dict[str, float | str]]]
+"""By size and engine."""
 COLUMNS = {
     "build_s": "build s",
     "open_ms": "open ms",
@@ -122,7 +127,7 @@ def measure(name: str, python: Path, folder: Path, data: Path) -> dict[str, floa
     return measured
 
 
-def table(results: dict[str, dict[str, dict[str, float | str]]]) -> str:
+def table(results: Results) -> str:
     """One part per size, one line per engine."""
     lines = []
     for size, engines in results.items():
@@ -139,7 +144,7 @@ def shown(value: float | str) -> str:
     return f"{value:,.0f}" if float(value) >= 100 else f"{value:.3g}"
 
 
-def draw(results: dict[str, dict[str, dict[str, float | str]]], path: Path) -> None:
+def draw(results: Results, path: Path) -> None:
     """Search and opening against size."""
     import matplotlib
 
@@ -159,6 +164,27 @@ def draw(results: dict[str, dict[str, dict[str, float | str]]], path: Path) -> N
     figure.savefig(path, dpi=130)
 
 
+def machine() -> dict[str, object]:
+    """What it was measured on."""
+    return {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()}
+
+
+def read(out: Path | None) -> Results:
+    """What was measured before."""
+    if out is None or not (out / "store.json").exists():
+        return {}
+    results: Results = json.loads((out / "store.json").read_text(encoding="utf-8"))["results"]
+    return results
+
+
+def write(out: Path | None, results: Results) -> None:
+    """Keep what is measured, so that an interruption costs one engine."""
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"machine": machine(), "results": results}, indent=1) + "\n"
+        (out / "store.json").write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,25 +195,25 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="where the stores are written, on the disk to be measured")
     parser.add_argument("--out", type=Path, help="folder for store.json and store.png")
     args = parser.parse_args()
-    results: dict[str, dict[str, dict[str, float | str]]] = {}
+    results = read(args.out)
     for size in args.sizes:
+        wanted = [engine for engine in args.engines if size <= LARGEST.get(engine, size)]
+        missing = [engine for engine in wanted if engine not in results.setdefault(str(size), {})]
+        if not missing:
+            continue
         with tempfile.TemporaryDirectory(prefix="memr1-bench-", dir=args.work) as name:
             folder = Path(name)
             data = folder / "data"
             data.mkdir()
             make_data(data, size, args.queries)
-            results[str(size)] = {}
-            for engine in args.engines:
-                if size > LARGEST.get(engine, size):
-                    continue
+            for engine in missing:
                 measured = measure(engine, interpreter(engine, args.cache), folder, data)
                 results[str(size)][engine] = measured
                 print(f"{size:,} {engine}: {json.dumps(measured)}", file=sys.stderr, flush=True)
-    machine = {"processor": processor(), "cores": os.cpu_count(), "python": platform.python_version()}
-    print(f"{machine}\n{table(results)}")
+                shutil.rmtree(folder / engine)
+                write(args.out, results)
+    print(f"{machine()}\n{table(results)}")
     if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "store.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
         draw(results, args.out / "store.png")
 
 

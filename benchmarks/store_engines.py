@@ -51,11 +51,14 @@ class Memr1:
 
     package = "memr1-lite"
 
-    def __init__(self, folder: Path, dimension: int) -> None:
+    def __init__(self, folder: Path, dimension: int, **settings: int) -> None:
+        from memr1_lite import BankConfig
         from memr1_lite.bank import MemoryBank
 
         self._embedder = Given(dimension)
-        self._bank = MemoryBank.open(folder / "bank.db", embedder=self._embedder, memory_manager=AddsAll())
+        self._bank = MemoryBank.open(
+            folder / "bank.db", embedder=self._embedder, memory_manager=AddsAll(), config=BankConfig(**settings)
+        )
 
     def build(self, vectors: np.ndarray, texts: list[str]) -> None:
         from memr1_lite.records import Add
@@ -68,6 +71,9 @@ class Memr1:
                     store.apply([operation], message_id=None, reason="manager", vectors={text: unit(vector)})
         self.search(vectors[0], texts[0])  # the index is built with the first search
         self._bank.compact()
+        self.close()
+
+    def close(self) -> None:
         self._bank.close()
 
     def search(self, vector: np.ndarray, text: str) -> list[int]:

@@ -1,0 +1,34 @@
+"""The benchmarks of the store run, very small, and measure what they say."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+def run(*arguments: object) -> str:
+    """What a benchmark prints, run as the README says."""
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=BENCHMARKS.parent).stdout
+
+
+def test_our_store_is_measured_once_and_drawn(tmp_path: Path) -> None:
+    command = (BENCHMARKS / "store.py", "--sizes", 60, "--engines", "memr1-lite", "--queries", 4, "--out", tmp_path)
+    printed = run(*command)
+    measured = json.loads((tmp_path / "store.json").read_text())["results"]["60"]["memr1-lite"]
+    assert measured["recall_at_10"] == 1.0  # so few are searched exactly, and rows and ids are the same thing
+    assert 384 * 4 < measured["disk_bytes_per_memory"] < 20_000
+    assert "| memr1-lite" in printed
+    assert (tmp_path / "store.png").read_bytes().startswith(b"\x89PNG")
+    measured["recall_at_10"] = 0.125
+    (tmp_path / "store.json").write_text(json.dumps({"results": {"60": {"memr1-lite": measured}}}))
+    assert "| 0.125 |" in run(*command)
+
+
+def test_both_ways_of_searching_are_timed() -> None:
+    header, _, line = run(BENCHMARKS / "crossover.py", "--sizes", 80, "--queries", 3, "--rounds", 1).splitlines()
+    assert header.count("exact") == header.count("graph") == 3
+    assert line.startswith("| 80 |")
+    assert all(float(cell) > 0 for cell in line.split("|")[2:-1])
