@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from memr1_lite import answer_agent, memory_manager
 from memr1_lite.answer_agent import AnswerAgent, answer_prompt
@@ -25,6 +25,7 @@ from memr1_lite.memory_manager import MemoryManager, manager_prompt
 from memr1_lite.records import Candidate, Decision, Memory, Message, Reply
 
 Role = Literal["manager", "answerer"]
+ROLES: tuple[Role, ...] = get_args(Role)
 Model = LlamaModel | ProcessModel
 
 

@@ -31,8 +31,7 @@ def bench(
     within: float,
     quick: bool,
     embedder: str | None,
-    manager: Path | None,
-    answerer: Path | None,
+    agents: Agents,
     as_json: bool,
 ) -> None:
     """Measure what agents cost on this machine, in about five minutes: MODEL in both roles, or the bundled ones.
@@ -46,9 +45,10 @@ def bench(
         memr1 bench qwen2.5-3b.Q4_K_M.gguf --within 5
         memr1 bench --quick --json
     """
-    if model is not None and (manager is not None or answerer is not None):
-        raise click.UsageError("MODEL plays both roles: give it, or --manager and --answerer.")
-    agents = Agents(manager=model or manager, answerer=model or answerer)
+    if model is not None:
+        if agents != Agents():
+            raise click.UsageError("MODEL plays both roles: give it, or --manager and --answerer.")
+        agents = Agents(manager=model, answerer=model)
     seconds = 60 * MINUTES * (QUICK if quick else 1)
     with (
         embedder_called(embedder) as vectors,

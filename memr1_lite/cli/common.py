@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import click
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents
@@ -32,17 +33,48 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 gguf = click.Path(dir_okay=False, path_type=Path)
 
 
+_ROLES = [
+    click.option(
+        f"--{role}",
+        type=gguf,
+        envvar=f"MEMR1_{role.upper()}",
+        show_envvar=True,
+        help=f"GGUF file of the model that {does}; the bundled one if not given.",
+    )
+    for role, does in (("manager", "decides what to remember"), ("answerer", "answers"))
+]
+_ON_ONE_BASE = [
+    click.option("--base", type=gguf, help="GGUF of one model for both agents, instead of --manager and --answerer."),
+    click.option("--manager-lora", type=gguf, help="GGUF of a LoRA for --base that makes it the Manager."),
+    click.option("--answerer-lora", type=gguf, help="GGUF of a LoRA for --base that makes it the Answer Agent."),
+]
+
+
 def agent_options(command: Command) -> Command:
-    """Add ``--manager`` and ``--answerer``."""
-    for role, does in (("answerer", "answers"), ("manager", "decides what to remember")):
-        command = click.option(
-            f"--{role}",
-            type=gguf,
-            envvar=f"MEMR1_{role.upper()}",
-            show_envvar=True,
-            help=f"GGUF file of the model that {does}; the bundled one if not given.",
-        )(command)
-    return command
+    """Add ``--manager`` and ``--answerer``; the command gets them as ``agents``."""
+    return _with_agents(command, _ROLES)
+
+
+def all_agent_options(command: Command) -> Command:
+    """Add also ``--base`` and the LoRAs for it; the command gets them all as ``agents``."""
+    return _with_agents(command, [*_ON_ONE_BASE, *_ROLES])
+
+
+def _with_agents(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    @wraps(command)
+    def run(*args: object, **given: object) -> object:
+        named = {name: given.pop(name) for name in Agents.model_fields if name in given}
+        try:
+            agents = Agents.model_validate(named)
+        except ValidationError as error:  # which of them go together is said there, and only there
+            why = str(error.errors()[0]["ctx"]["error"])
+            raise click.UsageError(f"{why[0].upper()}{why[1:]}.") from error
+        return command(*args, agents=agents, **given)
+
+    described = cast(Command, run)
+    for option in reversed(options):
+        described = option(described)
+    return described
 
 
 embedder_option = click.option(

@@ -33,8 +33,7 @@ def import_(
     conversation: str | None,
     limit: int | None,
     no_decide: bool,
-    manager: Path | None,
-    answerer: Path | None,
+    agents: Agents,
     as_json: bool,
 ) -> None:
     """Remember a conversation from FILE: .jsonl with one turn per line, or LoCoMo's .json.
@@ -57,7 +56,7 @@ def import_(
     turns = _turns(file, shape, conversation)[:limit]
     undecided, last, refused = 0, "", list[str]()
     with (
-        MemoryBank.open(path, agents=Agents(manager=manager, answerer=answerer)) as bank,
+        MemoryBank.open(path, agents=agents) as bank,
         click.progressbar(turns, label=f"Importing {len(turns)} turns", file=sys.stderr) as progress,
     ):
         for turn in progress:

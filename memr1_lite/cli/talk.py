@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from pathlib import Path
 
 import click
 
@@ -31,8 +30,7 @@ def remember(
     speaker: str,
     at: str | None,
     source_id: str | None,
-    manager: Path | None,
-    answerer: Path | None,
+    agents: Agents,
     as_json: bool,
 ) -> None:
     """Remember TEXT, or standard input where TEXT is -.
@@ -41,7 +39,7 @@ def remember(
     Example:
         memr1 remember andrew.db "I adopted a dog named Buddy." --speaker Andrew --at 2023-05-07
     """
-    with MemoryBank.open(path, agents=Agents(manager=manager, answerer=answerer)) as bank:
+    with MemoryBank.open(path, agents=agents) as bank:
         change = bank.remember(text_of(text), speaker=speaker, at=at, source_id=source_id)
     show([change], as_json, change_lines)
 
@@ -52,14 +50,14 @@ def remember(
 @click.option("-k", type=int, help="Show the model at most this many candidates.")
 @agent_options
 @json_option
-def ask(path: str, question: str, k: int | None, manager: Path | None, answerer: Path | None, as_json: bool) -> None:
+def ask(path: str, question: str, k: int | None, agents: Agents, as_json: bool) -> None:
     """Answer QUESTION, or standard input where QUESTION is -, and show what the answer rests on.
 
     \b
     Example:
         memr1 ask andrew.db "How many dogs does Andrew have?"
     """
-    with existing(path, Agents(manager=manager, answerer=answerer)) as bank:
+    with existing(path, agents) as bank:
         answer = bank.ask(text_of(question), k=k)
     show([answer], as_json, answer_lines)
 
@@ -69,7 +67,7 @@ def ask(path: str, question: str, k: int | None, manager: Path | None, answerer:
 @click.option("--decide", is_flag=True, help="Decide about them, in the order they were said.")
 @agent_options
 @json_option
-def pending(path: str, decide: bool, manager: Path | None, answerer: Path | None, as_json: bool) -> None:
+def pending(path: str, decide: bool, agents: Agents, as_json: bool) -> None:
     """List the turns that no decision has been made about yet; with --decide, make it.
 
     \b
@@ -77,7 +75,7 @@ def pending(path: str, decide: bool, manager: Path | None, answerer: Path | None
         memr1 pending andrew.db
         memr1 pending andrew.db --decide
     """
-    with existing(path, Agents(manager=manager, answerer=answerer)) as bank:
+    with existing(path, agents) as bank:
         if not decide:
             show(bank.pending(), as_json, lambda turn: [turn_line(turn)])
             return
@@ -92,7 +90,7 @@ def pending(path: str, decide: bool, manager: Path | None, answerer: Path | None
 @path_argument
 @click.option("--speaker", default=DEFAULT_SPEAKER, show_default=True, help="Who you are.")
 @agent_options
-def chat(path: str, speaker: str, manager: Path | None, answerer: Path | None) -> None:
+def chat(path: str, speaker: str, agents: Agents) -> None:
     """Talk to a bank: a line that ends with ? is a question, any other is remembered.
 
     \b
@@ -100,7 +98,7 @@ def chat(path: str, speaker: str, manager: Path | None, answerer: Path | None) -
         memr1 chat andrew.db --speaker Andrew
     """
     click.echo("A line that ends with ? is a question, any other is remembered. Ctrl-D ends.", err=True)
-    with MemoryBank.open(path, agents=Agents(manager=manager, answerer=answerer)) as bank:
+    with MemoryBank.open(path, agents=agents) as bank:
         while line := _next_line():
             if not line.strip():
                 continue
@@ -120,14 +118,14 @@ def chat(path: str, speaker: str, manager: Path | None, answerer: Path | None) -
 @click.command()
 @agent_options
 @json_option
-def demo(manager: Path | None, answerer: Path | None, as_json: bool) -> None:
+def demo(agents: Agents, as_json: bool) -> None:
     """Play a conversation of Andrew and Audrey into a new bank, then ask about it.
 
     \b
     Example:
         memr1 demo
     """
-    for event in play(Agents(manager=manager, answerer=answerer)):
+    for event in play(agents):
         show([event], as_json, demo_lines)
 
 

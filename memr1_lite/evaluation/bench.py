@@ -29,7 +29,7 @@ from memr1_lite.evaluation.counted import Cost, CountedAgents
 from memr1_lite.evaluation.hand import EARLIER, HandCase, hand_cases
 from memr1_lite.evaluation.machine import agent_files, hashes, machine, peak_memory_mib
 from memr1_lite.evaluation.statistics import Interval, share_interval
-from memr1_lite.file_agents import FileAgents
+from memr1_lite.file_agents import ROLES, FileAgents, files_of
 from memr1_lite.llama.library import default_threads
 from memr1_lite.llama.model import OUTPUT_RESERVE, LlamaModel
 from memr1_lite.llama.settings import CONTEXT_STEP
@@ -160,7 +160,7 @@ def bench(
     random.Random(SEED).shuffle(cases)
     allowed = {part: share * seconds for part, share in SHARES.items()}
     with tempfile.TemporaryDirectory(prefix="memr1-bench-") as folder:
-        paths = list(dict.fromkeys(files.values())) if agents.base is None else [agents.base]
+        paths = list(dict.fromkeys(files_of(agents, role).path for role in ROLES))
         rates = tuple(_rates(path, allowed["rates"] / len(paths)) for path in paths)
         done(SHARES["rates"])
         path = Path(folder) / "bank.db"

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from memr1_lite.config import Agents
-from memr1_lite.file_agents import bundled_agent
+from memr1_lite.file_agents import ROLES, files_of
 from memr1_lite.llama.gguf_file import sha256_of
 
 
@@ -23,13 +23,10 @@ def agent_files(agents: Agents) -> dict[str, Path]:
 
     :raises ModelLoadError: none is given and none is in the package
     """
-    if agents.base is not None:
-        loras = {"manager LoRA": agents.manager_lora, "answerer LoRA": agents.answerer_lora}
-        return {"base": agents.base} | {role: file for role, file in loras.items() if file is not None}
-    return {
-        "manager": agents.manager or bundled_agent("manager"),
-        "answerer": agents.answerer or bundled_agent("answerer"),
-    }
+    files = {role: files_of(agents, role) for role in ROLES}
+    if agents.base is None:
+        return {role: each.path for role, each in files.items()}
+    return {"base": agents.base} | {f"{role} LoRA": each.adapter for role, each in files.items() if each.adapter}
 
 
 def hashes(files: dict[str, Path]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from memr1_lite.cli.common import agent_options, embedder_called, embedder_option, gguf
+from memr1_lite.cli.common import all_agent_options, embedder_called, embedder_option, gguf
 from memr1_lite.config import Agents, BankConfig
 from memr1_lite.errors import InvalidInputError
 from memr1_lite.evaluation.benchmark import Benchmark, limited
@@ -56,10 +56,7 @@ folder = click.Path(file_okay=False, path_type=Path)
 @click.option("--judge-url", help="An OpenAI-compatible address of a judge instead, such as http://localhost:8080/v1.")
 @click.option("--judge-model", default="default", help="The judge's name at that address.")
 @click.option("--judge-key", envvar="MEMR1_JUDGE_KEY", show_envvar=True, help="The key that the address asks for.")
-@click.option("--base", type=gguf, help="GGUF of one model for both agents, instead of --manager and --answerer.")
-@click.option("--manager-lora", type=gguf, help="GGUF of a LoRA for --base that makes it the Manager.")
-@click.option("--answerer-lora", type=gguf, help="GGUF of a LoRA for --base that makes it the Answer Agent.")
-@agent_options
+@all_agent_options
 def _run(
     benchmark: str,
     file: Path,
@@ -78,20 +75,9 @@ def _run(
     judge_url: str | None,
     judge_model: str,
     judge_key: str | None,
-    base: Path | None,
-    manager_lora: Path | None,
-    answerer_lora: Path | None,
-    manager: Path | None,
-    answerer: Path | None,
+    agents: Agents,
 ) -> None:
     read = limited(_read(benchmark, file, conversations, adversarial, personas), limit)
-    if base is not None and (manager is not None or answerer is not None):
-        raise InvalidInputError("--base is the model of both agents: give it, or --manager and --answerer.")
-    if base is None and (manager_lora is not None or answerer_lora is not None):
-        raise InvalidInputError("A LoRA needs the model that it was trained on: give --base as well.")
-    agents = Agents(
-        manager=manager, answerer=answerer, base=base, manager_lora=manager_lora, answerer_lora=answerer_lora
-    )
     files = agent_files(agents) | ({"prompted": prompted} if prompted else {})
     config = BankConfig(candidates=candidates, context=context, threads=threads)
     place = RunFolder(out or Path(f"eval-{benchmark}"))

@@ -27,7 +27,7 @@ from memr1_lite.llama.gguf_file import sha256_of
 @click.option("--keep", type=click.Path(dir_okay=False, path_type=Path), help="Write every result here, as JSON Lines.")
 @agent_options
 @json_option
-def hand(limit: int | None, keep: Path | None, manager: Path | None, answerer: Path | None, as_json: bool) -> None:
+def hand(limit: int | None, keep: Path | None, agents: Agents, as_json: bool) -> None:
     """Measure both agents on 255 messages phrased by hand, which no training has seen.
 
     \b
@@ -35,12 +35,11 @@ def hand(limit: int | None, keep: Path | None, manager: Path | None, answerer: P
         memr1 eval hand --manager my-manager.gguf --keep results.jsonl
     """
     cases = hand_cases()[:limit]
-    agents = FileAgents(Agents(manager=manager, answerer=answerer))
-    try:
-        with click.progressbar(length=len(cases), label="Measuring", file=sys.stderr) as progress:
-            results = list(measure_hand(cases, agents, done=lambda: progress.update(1)))
-    finally:
-        agents.close()
+    with (
+        closing(FileAgents(agents)) as both,
+        click.progressbar(length=len(cases), label="Measuring", file=sys.stderr) as progress,
+    ):
+        results = list(measure_hand(cases, both, done=lambda: progress.update(1)))
     if keep is not None:
         keep.write_text("".join(result.model_dump_json() + "\n" for result in results), encoding="utf-8")
     show([hand_scores(results)], as_json, lambda _: hand_lines(results))
@@ -68,8 +67,7 @@ def contradictions(
     failures: bool,
     threads: int | None,
     embedder: str | None,
-    manager: Path | None,
-    answerer: Path | None,
+    agents: Agents,
     as_json: bool,
 ) -> None:
     """Measure both agents on 338 short histories in which something is replaced, taken back, repeated or denied.
@@ -84,7 +82,7 @@ def contradictions(
     """
     whole = histories()
     suite = chosen(whole, [kind.strip() for kind in kinds.split(",")] if kinds else [], limit)
-    agents, config, place = Agents(manager=manager, answerer=answerer), BankConfig(threads=threads), RunFolder(out)
+    config, place = BankConfig(threads=threads), RunFolder(out)
     with ExitStack() as opened:
         vectors = opened.enter_context(embedder_called(embedder))
         place.begin(
