@@ -157,9 +157,16 @@ def test_text_in_another_encoding_is_an_error_too(run, path):
 
 
 def test_reading_commands_make_no_new_bank(run, path):
-    for command in (("ask", path, "q"), ("search", path, "q"), ("list", path), ("history", path), ("stats", path)):
-        run(*command, exit_code=1)
-    assert not Path(path).exists()
+    words = {"ask": ["q"], "search": ["q"], "diff": ["1"], "forget": ["1"], "undo": ["1"]}
+    words |= {"export": [path + ".jsonl"], "backup": [path + ".copy"]}
+    words |= {command: [] for command in ("list", "history", "stats", "pending", "reindex", "check", "compact")}
+    words |= {"reembed": ["--embedder", path + ".gguf"]}  # the bank's absence is seen first
+    for command, rest in words.items():
+        missing = run(command, path, *rest, exit_code=1)
+        assert missing.stderr.endswith(
+            f"Error: There is no bank at {path!r}: `memr1 remember` or `memr1 import` makes one.\n"
+        )
+    assert not list(Path(path).parent.iterdir())
 
 
 def test_import_goes_on_where_it_stopped(run, path, tmp_path):

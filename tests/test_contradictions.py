@@ -266,6 +266,7 @@ def test_the_command_prints_a_table_keeps_every_history_and_draws(monkeypatch, t
     assert "| time-reversed" in done.stdout
     assert "| all, without a model" in done.stdout
     assert "right \\ chosen" in done.stdout
+    assert (out / "table.md").read_text() == done.stdout
     assert "small-talk-01\n  message 2: NOOP (right: ADD)" in done.stdout
     of_agents, of_none = (row.split("|")[3:] for row in done.stdout.splitlines() if row.startswith("| all"))
     assert of_agents != of_none

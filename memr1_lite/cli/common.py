@@ -102,9 +102,14 @@ def embedder_called(name: str | None) -> Iterator[Embedder]:
 
 def existing(path: str, agents: Agents | None = None) -> MemoryBank:
     """Open a bank to read from: a misspelt path should not make a new one."""
+    refuse_missing(path)
+    return MemoryBank.open(path, agents=agents)
+
+
+def refuse_missing(path: str) -> None:
+    """Say that there is no bank at ``path``, where there is none."""
     if path != IN_MEMORY and not Path(path).exists():
         raise click.ClickException(f"There is no bank at {path!r}: `memr1 remember` or `memr1 import` makes one.")
-    return MemoryBank.open(path, agents=agents)
 
 
 def text_of(argument: str) -> str:

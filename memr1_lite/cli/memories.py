@@ -67,7 +67,8 @@ def history(path: str, memory_id: int | None, as_json: bool) -> None:
         memr1 history andrew.db 3
     """
     with existing(path) as bank:
-        show(bank.history(memory_id), as_json, change_lines)
+        changes = bank.history(memory_id)
+    show(changes, as_json, change_lines)
 
 
 @click.command()
@@ -83,7 +84,8 @@ def diff(path: str, since: str | int, as_json: bool) -> None:
         memr1 diff andrew.db 7
     """
     with existing(path) as bank:
-        show(bank.diff(since), as_json, difference_lines)
+        differences = bank.diff(since)
+    show(differences, as_json, difference_lines)
 
 
 @click.command()
@@ -115,7 +117,8 @@ def undo(path: str, change_id: int, as_json: bool) -> None:
         memr1 undo andrew.db 7
     """
     with existing(path) as bank:
-        show([bank.undo(change_id)], as_json, change_lines)
+        change = bank.undo(change_id)
+    show([change], as_json, change_lines)
 
 
 @click.command()

@@ -7,7 +7,7 @@ import sys
 import click
 
 from memr1_lite.bank import MemoryBank
-from memr1_lite.cli.common import embedder_called, existing, json_option, path_argument, show
+from memr1_lite.cli.common import embedder_called, existing, json_option, path_argument, refuse_missing, show
 from memr1_lite.opening import cached_embedder
 
 
@@ -110,6 +110,7 @@ def reembed(path: str, to: str | None, as_json: bool) -> None:
         memr1 reembed andrew.db
         memr1 reembed andrew.db --embedder lexical
     """
+    refuse_missing(path)
     with embedder_called(str(cached_embedder()) if to is None else to) as embedder:
         label = f"Embedding with {embedder.name}"
         with click.progressbar(length=1, label=label, file=sys.stderr) as bar:

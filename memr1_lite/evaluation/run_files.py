@@ -7,6 +7,7 @@ a line at the end of a file is cut off before the next one is written.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -159,6 +160,10 @@ class RunFolder:
         """Append a line, on the disk when this returns."""
         names = {QuestionResult: "questions.jsonl", BuildCost: "turns.jsonl", Judged: "judged.jsonl"}
         self.append(names[type(record)], record)
+
+    def write_table(self, lines: Sequence[str]) -> None:
+        """Write what the run came to as ``table.md``, in place of an earlier one."""
+        (self.path / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
     def append(self, name: str, record: Record) -> None:
         """Append a line to the file ``name``, on the disk when this returns."""

@@ -109,7 +109,7 @@ def _run(
     if judge is not None or judge_url is not None:
         _judge(place, ModelJudge.load(judge, threads) if judge else HttpJudge(str(judge_url), judge_model, judge_key))
     lines = report_lines(place.settings(), place.results(), place.costs(), place.judged(), baseline)
-    (place.path / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    place.write_table(lines)
     click.echo("\n".join(lines))
 
 

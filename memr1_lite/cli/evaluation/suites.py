@@ -110,7 +110,7 @@ def contradictions(
         return show(scores, as_json, lambda _: [])
     lines = contradiction_lines(place.settings(), scores, results, quoted)
     lines += ["", *failure_lines(results)] if failures else []
-    (out / "table.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    place.write_table(lines)
     click.echo("\n".join(lines))
 
 
