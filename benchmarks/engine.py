@@ -1,4 +1,4 @@
-"""What the engine costs: ``python benchmarks/engine.py LOCOMO.json [--models bundled,qwen2.5-0.5b:Q4_K_M]``.
+"""What the engine costs: ``python benchmarks/engine.py LOCOMO.json [--models NAME,NAME] [--rows ROWS ...]``.
 
 Prompts are turns and memories of a LoCoMo file; outputs are plausible ones, forced on the model by its logits, so
 random weights do. Every row is a ratio of two things measured in turns in this run, by the sum of each case's best
@@ -13,173 +13,84 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import numpy as np
-
-from memr1_lite import memory_manager
+from benchmarks.engine_cases import Case, ForcedModel, Row, bare, cases, model_file, ms, ours, questions
+from benchmarks.engine_peers import peers
+from benchmarks.engine_resources import beside, importing, resources
+from memr1_lite import answer_agent, memory_manager
 from memr1_lite.answer_agent import AnswerTemplate, answer_prompt
 from memr1_lite.control import Calls
 from memr1_lite.errors import CallCancelledError, DeadlineError
-from memr1_lite.file_agents import bundled_agent
 from memr1_lite.llama import LlamaModel, ProcessModel
-from memr1_lite.llm import END, OutputTemplate, Segment
-from memr1_lite.memory_manager import ManagerTemplate, manager_prompt
-from memr1_lite.records import Candidate, Memory, Message
+from memr1_lite.records import Candidate
 
-AT = datetime(2023, 5, 8)
-FORCE = 1e4
-"""Added to the logit of the token that is to be said."""
+ROWS = ("decoding", "peers", "prompts", "resources", "stopping")
 
 
-@dataclass(frozen=True)
-class Case:
-    """A prompt and what is to be said to it, value by value."""
-
-    prompt: tuple[Segment, ...]
-    template: OutputTemplate
-    values: tuple[str, ...]
-
-
-class ForcedModel:
-    """A model whose logits say what a case wants; knows when its prompt was evaluated."""
-
-    def __init__(self, model: LlamaModel) -> None:
-        self.model, self.session = model, model._session
-        self._evaluate = self.session.evaluate
-        self.session.evaluate = self.evaluate  # type: ignore[method-assign]
-        self.ids: list[int] = []
-        self.begun = 0.0
-
-    def prepare(self, case: Case) -> list[int]:
-        """The ids of the output, which are forced from now on."""
-        ids = self.model.prompt_ids(case.prompt)
-        said: list[int] = []
-        for value in case.values:
-            said += [self.model._end] if value == END else self.model.tokenize(Segment(value, trusted=True))
-            if value.startswith(" ") and case.template.next_step(("ADD", value)) is not None:
-                said += self.model.tokenize(Segment("\n", trusted=True))
-        self.ids, self.begun = ids + said, 0.0
-        return said
-
-    def evaluate(self, ids: Sequence[int], rows: int) -> np.ndarray:
-        """Evaluate, and bend the logits."""
-        logits = self._evaluate(ids, rows)
-        self.begun = self.begun or time.perf_counter()
-        after = len(self.session._held) - rows + 1
-        for row in range(rows):
-            if after + row < len(self.ids):
-                logits[row][self.ids[after + row]] += FORCE
-        return logits
-
-
-def ours(forced: ForcedModel, case: Case) -> float:
-    """Seconds of a completion from the moment its prompt was evaluated."""
-    forced.prepare(case)
-    said = forced.model.complete(case.prompt, case.template)
-    seconds = time.perf_counter() - forced.begun
-    assert said.values == case.values, (said.values, case.values)
-    return seconds
-
-
-def bare(forced: ForcedModel, case: Case) -> float:
-    """Seconds of a loop of ``llama_decode`` and argmax, once the prompt was evaluated."""
-    said = forced.prepare(case)
-    session, ids = forced.session, forced.ids[: -len(said)]
-    held = session.begin(ids, forced.model._fixed(case.prompt))
-    logits = forced.evaluate(ids[held:], 1)
-    began = time.perf_counter()
-    for token in said[:-1]:
-        assert int(np.argmax(logits[0])) == token
-        logits = forced.evaluate([token], 1)
-    return time.perf_counter() - began
-
-
-def cases(conversations: list[dict[str, Any]], count: int, instructions: str | None) -> dict[str, list[Case]]:
-    """Manager outputs by kind over real turns, with what annotators noted as the texts; free text is of other talks."""
-    draw = random.Random(0)
-    found: dict[str, list[Case]] = {"ADD": [], "UPDATE": [], "DELETE": [], "NOOP": [], "free text": []}
-    noted = [
-        [(text, source) for part in talk["observation"].values() for notes in part.values() for text, source in notes]
-        for talk in conversations
-    ]
-    for number in range(count):
-        talk = conversations[number % len(conversations)]
-        turns = {
-            turn["dia_id"]: turn for part in talk["conversation"].values() if isinstance(part, list) for turn in part
-        }
-        notes = [note for note in noted[number % len(conversations)] if isinstance(note[1], str) and note[1] in turns]
-        place = draw.randrange(20, len(notes))
-        text, source = notes[place]
-        turn = turns[source]
-        message = Message(id=1, speaker=turn["speaker"], text=turn["text"], at=AT)
-        chosen = draw.sample(range(place), 8)
-        similar = [Memory(id=n, text=notes[n][0]) for n in chosen]
-        prompt = manager_prompt(message, similar, instructions)
-        target = draw.randrange(8)
-        mark, old = f"[{target + 1}]", similar[target].text.rstrip(".")
-        other = draw.choice(noted[(number + 1) % len(conversations)])[0]
-        for kind, values in {
-            "ADD": ("ADD", f" {text}", END),
-            "UPDATE": ("UPDATE", mark, f" {old}, and {text[0].lower()}{text[1:]}", END),
-            "DELETE": ("DELETE", mark, END),
-            "NOOP": ("NOOP",),
-            "free text": ("ADD", f" {other}", END),
-        }.items():
-            found[kind].append(Case(prompt, ManagerTemplate(8), values))
-    return found
-
-
-def decoding(model: LlamaModel, found: dict[str, list[Case]], rounds: int) -> list[tuple[str, str]]:
+def decoding(forced: ForcedModel, found: dict[str, list[Case]], rounds: int) -> list[Row]:
     """Ours against the bare loop."""
-    forced = ForcedModel(model)
     rows, totals = [], [0.0, 0.0]
     for kind, group in found.items():
         sums = [0.0, 0.0]
         for case in group:
             best = [min(run(forced, case) for _ in range(rounds)) for run in (bare, ours)]
             sums = [a + b for a, b in zip(sums, best, strict=True)]
-        rows.append((f"{kind}: bare loop / ours", f"{sums[0] / sums[1]:.2f}x  ({_ms(sums[0])} / {_ms(sums[1])})"))
+        rows.append((f"{kind}: bare loop / ours", f"{sums[0] / sums[1]:.2f}x  ({ms(sums[0])} / {ms(sums[1])})"))
         if kind != "free text":
             totals = [a + b for a, b in zip(totals, sums, strict=True)]
     rows.insert(4, ("the four together, equally often", f"{totals[0] / totals[1]:.2f}x"))
     return rows
 
 
-def beginnings(path: Path, found: dict[str, list[Case]]) -> list[tuple[str, str]]:
-    """Tokens evaluated and the time of fixed instructions: first, repeated, and after a restart."""
-    rows = []
+def instructions(path: Path, case: Case) -> list[Row]:
+    """The time of fixed instructions: evaluated at first, and from disk after a restart."""
+    seconds = []
     with tempfile.TemporaryDirectory() as folder:
-        seconds, tokens = [], []
         for _ in ("first", "restarted"):
             with LlamaModel.load(path, states=Path(folder)) as model:
                 began = time.perf_counter()
-                case = found["NOOP"][0]
-                ids = model.prompt_ids(case.prompt)
-                model._session.begin(ids, model._fixed(case.prompt))
+                model._session.begin(model.prompt_ids(case.prompt), model._fixed(case.prompt))
                 seconds.append(time.perf_counter() - began)
+        size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 2**20
+    share = f"1/{seconds[0] / seconds[1]:.0f}  ({ms(seconds[1])} / {ms(seconds[0])}, {size:.1f} MiB)"
+    return [("instructions: state from disk / evaluated", share)]
+
+
+def prompts(path: Path, groups: dict[str, list[Case]], *, on_disk: bool) -> list[Row]:
+    """Prompt tokens evaluated per call: the first one, others, one again, and the first after a restart."""
+    counts: dict[str, list[list[int]]] = {role: [] for role in groups}
+    whole: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in ("first", "restarted"):
+            with LlamaModel.load(path, states=Path(folder) if on_disk else None) as model:
                 forced = ForcedModel(model)
-                counts = []
-                for case in found["NOOP"]:
-                    forced.prepare(case)
-                    before = model.evaluated_tokens
-                    model.complete(case.prompt, case.template)
-                    counts.append(model.evaluated_tokens - before)
-                tokens.append((len(ids), model._fixed(case.prompt), median(counts)))
-        size = sum(file.stat().st_size for file in Path(folder).iterdir())
-    share = f"1/{seconds[0] / seconds[1]:.0f}  ({_ms(seconds[1])} / {_ms(seconds[0])}, {size / 2**20:.1f} MiB)"
-    rows.append(("instructions: state from disk / evaluated", share))
-    evaluated = f"{tokens[0][2]:.0f}, without the {tokens[0][1]} of the instructions"
-    rows.append(("prompt tokens evaluated per message, median", evaluated))
-    return rows
+                for role, group in groups.items():
+                    counts[role].append([evaluated(forced, case) for case in [*group, group[-1]]])
+                    whole[role] = median(len(model.prompt_ids(case.prompt)) for case in group)
+    where = "states on disk" if on_disk else "none on disk"
+    return [
+        (
+            f"{role}, {where}: whole; evaluated at first, then, again, restarted",
+            f"{whole[role]:.0f}; {first[0]}, {median(first[1:-1]):.0f}, {first[-1]}, {restarted[0]}",
+        )
+        for role, (first, restarted) in counts.items()
+    ]
 
 
-def stopping(model: LlamaModel, case: Case, count: int) -> list[tuple[str, str]]:
+def evaluated(forced: ForcedModel, case: Case) -> int:
+    """Tokens evaluated by a call that says one token."""
+    forced.prepare(case)
+    before = forced.model.evaluated_tokens
+    said = forced.model.complete(case.prompt, case.template)
+    assert said.values == case.values, (said.values, case.values)
+    return forced.model.evaluated_tokens - before
+
+
+def stopping(model: LlamaModel, case: Case, count: int) -> list[Row]:
     """From cancel(), and from a deadline, to the exception, at random moments of calls."""
     draw = random.Random(1)
     waits: dict[str, list[float]] = {"cancel()": [], "deadline": []}
@@ -216,13 +127,13 @@ def stopping(model: LlamaModel, case: Case, count: int) -> list[tuple[str, str]]
         rows.append(
             (
                 f"{what} to exception, {len(times)} random moments: median, 95 %, worst",
-                f"{_ms(median(times))}, {_ms(times[int(0.95 * len(times))])}, {_ms(times[-1])}",
+                f"{ms(median(times))}, {ms(times[int(0.95 * len(times))])}, {ms(times[-1])}",
             )
         )
     return rows
 
 
-def apart(path: Path, case: Case, rounds: int) -> list[tuple[str, str]]:
+def apart(path: Path, case: Case, rounds: int) -> list[Row]:
     """A call to a child process against one here."""
     with LlamaModel.load(path) as here, ProcessModel.load(path) as child:
         seconds = []
@@ -233,21 +144,49 @@ def apart(path: Path, case: Case, rounds: int) -> list[tuple[str, str]]:
                 model.complete(case.prompt, case.template)
                 times.append(time.perf_counter() - began)
             seconds.append(min(times))
-    more = f"{seconds[1] / seconds[0]:.2f}x  (+{_ms(seconds[1] - seconds[0])})"
+    more = f"{seconds[1] / seconds[0]:.2f}x  (+{ms(seconds[1] - seconds[0])})"
     return [("engine='process' / in this process, a whole call", more)]
 
 
-def model_file(name: str, cache: Path) -> Path:
-    """What ``--models`` names: ``bundled`` the Manager that ships, ``SHAPE:QUANT`` random weights, made once."""
-    if name == "bundled":
-        return bundled_agent("manager")
-    from benchmarks.engine_models import random_model  # needs the extras of convert/
+def rows_of(name: str, conversations: list[dict[str, Any]], args: argparse.Namespace) -> Iterable[list[Row]]:
+    """The table of one model, a few rows at a time."""
+    bundled, path = name == "bundled", model_file(name, args.cache)
+    told = None if bundled else memory_manager.INSTRUCTIONS
+    found = cases(conversations, args.cases, told)
+    with LlamaModel.load(path, threads=args.threads) as model:
+        model._own_words = None  # forced texts hold any word
+        model.prepare(found["NOOP"][0].prompt)
+        forced = ForcedModel(model)
+        if "decoding" in args.rows:
+            yield decoding(forced, found, args.rounds)
+        if "peers" in args.rows and not bundled:  # a vocabulary that can write JSON
+            yield peers(forced, path, found, args.rounds, args.threads)
+        if "resources" in args.rows:
+            yield beside(forced, found, max(args.rounds, 3))
+            yield resources(model, path, found["NOOP"], args.threads)
+    if "prompts" in args.rows and not bundled:
+        yield instructions(path, found["NOOP"][0])
+        # Only tokens are counted, and those are the vocabulary's: a small model has the same.
+        counted = model_file("tiny:Q8_0", args.cache)
+        asked = questions(conversations, args.cases, answer_agent.INSTRUCTIONS, args.candidates)
+        for on_disk in (True, False):
+            yield prompts(counted, {"remember": found["NOOP"], "ask": asked}, on_disk=on_disk)
+    if "stopping" in args.rows:
+        if bundled:
+            yield apart(path, found["NOOP"][0], 20)
+        with LlamaModel.load(path, threads=args.threads) as model:
+            yield stopping(model, citing(), args.cancels if bundled else args.cancels // 10)
 
-    return random_model(cache, *name.split(":"))
 
+def citing() -> Case:
+    """A call that goes on and on, whatever the model wants."""
+    candidates = [Candidate(kind="memory", id=n, text="a dog " * 8) for n in range(30)]
 
-def _ms(seconds: float) -> str:
-    return f"{1000 * seconds:.1f} ms"
+    class Citing:
+        def next_step(self, values: Sequence[str]) -> Any:  # noqa: ANN401
+            return AnswerTemplate(30).next_step(()) if len(values) < 12 else None
+
+    return Case(answer_prompt("Who?", candidates), Citing(), ())
 
 
 def main() -> None:
@@ -257,43 +196,26 @@ def main() -> None:
     parser.add_argument(
         "--models", default="bundled,qwen2.5-0.5b:Q4_K_M", help="bundled, or SHAPE:QUANT of random weights"
     )
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
     parser.add_argument("--cache", type=Path, default=Path(".cache/engine"))
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--cases", type=int, default=12)
+    parser.add_argument("--candidates", type=int, default=60, help="shown with a question")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cancels", type=int, default=200)
     args = parser.parse_args()
     conversations = json.loads(args.conversations.read_text(encoding="utf-8"))
+    if "resources" in args.rows:
+        _print(importing(5))
     for name in args.models.split(","):
-        bundled, path = name == "bundled", model_file(name, args.cache)
-        found = cases(conversations, args.cases, None if bundled else memory_manager.INSTRUCTIONS)
-        print(f"{name}  ({path.stat().st_size / 2**20:.0f} MiB)", flush=True)
-        steps: list[Callable[[], list[tuple[str, str]]]] = []
-        with LlamaModel.load(path) as model:
-            model._own_words = None  # forced texts hold any word
-            for row in decoding(model, found, args.rounds):
-                print(f"    {row[0]:66} {row[1]}", flush=True)
-        if not bundled:
-            steps.append(lambda path=path, found=found: beginnings(path, found))
-        else:
-            steps.append(lambda path=path, found=found: apart(path, found["NOOP"][0], 20))
-        for step in steps:
-            for row in step():
-                print(f"    {row[0]:66} {row[1]}", flush=True)
-        with LlamaModel.load(path) as model:
-            long = Case(
-                answer_prompt("Who?", [Candidate(kind="memory", id=n, text="a dog " * 8) for n in range(30)]),
-                AnswerTemplate(30),
-                (),
-            )
+        print(f"{name}  ({model_file(name, args.cache).stat().st_size / 2**20:.0f} MiB)", flush=True)
+        for rows in rows_of(name, conversations, args):
+            _print(rows)
 
-            class Citing:
-                def next_step(self, values: Sequence[str]) -> Any:  # noqa: ANN401
-                    return AnswerTemplate(30).next_step(()) if len(values) < 12 else None
 
-            for row in stopping(
-                model, Case(long.prompt, Citing(), ()), args.cancels if bundled else args.cancels // 10
-            ):
-                print(f"    {row[0]:66} {row[1]}", flush=True)
+def _print(rows: Iterable[Row]) -> None:
+    for what, measure in rows:
+        print(f"    {what:72} {measure}", flush=True)
 
 
 if __name__ == "__main__":

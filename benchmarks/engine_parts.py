@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.engine import FORCE, Case, ForcedModel, cases, model_file
+from benchmarks.engine_cases import FORCE, Case, ForcedModel, cases, model_file
 from memr1_lite import memory_manager
 from memr1_lite.llama import LlamaModel
 from memr1_lite.llama.decoding import Decoding

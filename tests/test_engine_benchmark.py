@@ -1,0 +1,123 @@
+"""The engine's benchmark on a tiny model: what it counts is what the engine did, and it notices when that is wrong."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from gguf_maker import make_gguf
+
+from benchmarks import engine, engine_peers, engine_resources
+from benchmarks.engine_cases import ForcedModel, bare, cases, ours, questions
+from memr1_lite import answer_agent, memory_manager
+from memr1_lite.llama import LlamaModel
+from memr1_lite.llm import END
+
+
+def talk(name):
+    turns = [{"dia_id": f"D1:{n}", "speaker": name, "text": f"I saw {n} dogs."} for n in range(30)]
+    notes = [[f"{name} saw {n} dogs in Lyon.", f"D1:{n}"] for n in range(30)]
+    return {
+        "conversation": {"session_1": turns},
+        "observation": {"session_1_observation": {name: notes}},
+        "qa": [{"question": "How many dogs?"}],
+    }
+
+
+TALKS = [talk("Andrew"), talk("Audrey")]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return make_gguf(tmp_path_factory.mktemp("engine") / "made", chatml=True)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return cases(TALKS, 2, memory_manager.INSTRUCTIONS)
+
+
+@pytest.fixture
+def forced(path):
+    with LlamaModel.load(path, threads=1) as model:
+        yield ForcedModel(model)
+
+
+def test_ours_and_the_bare_loop_say_the_same_of_every_kind(forced, found):
+    for group in found.values():
+        for case in group:
+            assert ours(forced, case) > 0
+            assert bare(forced, case) >= 0
+    rows = dict(engine.decoding(forced, found, 1))
+    assert len(rows) == 6
+    assert list(rows)[4].startswith("the four together")
+
+
+def test_an_engine_that_says_something_else_is_noticed(forced, found, monkeypatch):
+    monkeypatch.setattr("benchmarks.engine_cases.FORCE", 0.0)
+    with pytest.raises(AssertionError):
+        ours(forced, found["UPDATE"][0])
+
+
+def test_tokens_are_counted_with_and_without_states_on_disk(path, found):
+    asked = questions(TALKS, 2, answer_agent.INSTRUCTIONS, 8)
+    groups = {"remember": found["NOOP"], "ask": asked}
+    with LlamaModel.load(path, threads=1) as model:
+        fixed = {role: model._fixed(group[0].prompt) for role, group in groups.items()}
+        whole = {role: len(model.prompt_ids(group[0].prompt)) for role, group in groups.items()}
+    for on_disk in (True, False):
+        for row, (role, group) in zip(engine.prompts(path, groups, on_disk=on_disk), groups.items(), strict=True):
+            first, then, again, restarted = (float(number) for number in row[1].split("; ")[1].split(", "))
+            assert row[0].startswith(role)
+            assert group
+            # A call also evaluates what is left of the word it says; a beginning that is kept is not read again.
+            assert first >= whole[role]
+            assert then <= first - fixed[role] + 16
+            assert again <= then
+            assert (restarted <= first - fixed[role]) == on_disk
+
+
+def test_the_json_that_a_peer_writes_is_the_same_operation():
+    assert engine_peers.as_json(("UPDATE", "[3]", " Two dogs.", END)) == (
+        '{"operation": "UPDATE", "memory": 3, "text": "Two dogs."}'
+    )
+    assert engine_peers.as_json(("NOOP",)) == '{"operation": "NOOP"}'
+
+
+def test_a_peer_that_ends_by_a_signal_or_writes_something_else_has_no_figure(path, forced, found):
+    case = found["DELETE"][0]
+    ids, said = forced.model.prompt_ids(case.prompt), forced.prepare(case)
+    job = {"path": str(path), "threads": 1, "rounds": 1, "grammar": False, "draft": False}
+    right = {"prompt": ids, "said": said}
+    seconds, problem = engine_peers.child(job | {"cases": [right]})
+    assert seconds > 0
+    assert problem == ""
+    missing = engine_peers.child(job | {"path": str(path) + "x", "cases": [right]})
+    assert missing[1].startswith("failed: ")
+    impossible = engine_peers.child(job | {"grammar": True, "cases": [right]})  # the grammar forbids it
+    assert "it wrote" in impossible[1]
+
+
+def test_only_what_is_outside_llama_decode_is_our_own_work(forced, found, monkeypatch):
+    now = [0.0]
+
+    class Slow:
+        def __getattr__(self, name):
+            return getattr(library, name)
+
+        def llama_decode(self, context, batch):
+            now[0] += 100
+            return library.llama_decode(context, batch)
+
+    library = forced.session._library
+    forced.session._library = slow = Slow()
+    monkeypatch.setattr(engine_resources, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    assert engine_resources.own_time(forced, found["ADD"], 1) == 0
+    assert now[0] > 0
+    assert forced.session._library is slow
+
+
+def test_a_child_measures_loading_and_first_tokens_of_both(forced, path, found):
+    rows = dict(engine_resources.resources(forced.model, path, found["NOOP"], 1))
+    assert len(rows) == 6
+    assert all("x  (" in measure for measure in rows.values())
