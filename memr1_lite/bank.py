@@ -150,7 +150,8 @@ class MemoryBank(Intake):
         ``Answer.candidates`` are those that were shown.
 
         :param k: candidates shown to the agent, instead of ``config.candidates``
-        :param deadline: seconds that it may take; after that the answer is ``timed_out``, with the candidates alone
+        :param deadline: seconds that it may take; after that the answer is ``timed_out``, with the candidates alone,
+            or without any where the search itself was not done
         :raises ContextOverflowError: the ``k`` asked for do not fit into the model's context
         :raises ModelError: the model could not answer
         """
@@ -169,15 +170,17 @@ class MemoryBank(Intake):
             return self._answered(question, k)
 
     def _answered(self, question: str, k: int | None) -> Answer:
-        started = time.perf_counter()
-        candidates = self.search(question, self._config.candidates if k is None else k)
-        found = time.perf_counter()
-        all_found = len(candidates)
-        timed_out = False
+        started, found = time.perf_counter(), None
+        candidates: builtins.list[Candidate] = []
+        all_found, timed_out = 0, False
         try:
+            candidates = self.search(question, self._config.candidates if k is None else k)
+            found, all_found = time.perf_counter(), len(candidates)
             candidates, reply = self._reply(question, candidates, fewer=k is None)
         except DeadlineError:
             timed_out, reply = True, Reply(text=UNKNOWN, known=False)
+        ended = time.perf_counter()
+        found = ended if found is None else found
         if any(not 0 <= position < len(candidates) for position in reply.cited):
             raise MalformedOutputError(f"An answer cites other than the {len(candidates)} shown.", raw=str(reply))
         return Answer(
@@ -185,7 +188,7 @@ class MemoryBank(Intake):
             known=reply.known,
             cited=tuple(candidates[position] for position in reply.cited),
             candidates=tuple(candidates),
-            timings=Timings(retrieve=found - started, think=time.perf_counter() - found),
+            timings=Timings(retrieve=found - started, think=ended - found),
             confidence=reply.confidence,
             model=reply.model,
             timed_out=timed_out,
@@ -239,7 +242,7 @@ class MemoryBank(Intake):
         if deadline is not None:
             with self._calls.limited(deadline) as call:
                 found = self.search(query, k, speaker=speaker, since=since, until=until, as_of=as_of, legs=legs)
-                call.check()
+                call.check()  # the legs look too
                 return found
         span = Span(speaker=speaker, since=as_datetime(since), until=as_datetime(until))
         limits = None if span == Span() else span

@@ -201,8 +201,9 @@ class Answer(Record):
     """The answer to a question, with what it rests on.
 
     ``known`` is False where nothing relevant was found; ``text`` then says so. ``timed_out`` says that the deadline
-    passed before the agent had answered: then the candidates are all there is. ``left_out`` counts the candidates that
-    were found and not shown to the agent, because they did not fit into its context.
+    passed before the agent had answered: then the candidates are all there is, if they were found in time.
+    ``left_out`` counts the candidates that were found and not shown to the agent, because they did not fit into its
+    context.
     """
 
     text: str

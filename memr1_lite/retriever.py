@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from memr1_lite.control import current_call
 from memr1_lite.embedders import keywords, words
 from memr1_lite.hits import Found, Hits, Trait, ranked, shown
 from memr1_lite.llm import Embedder
@@ -189,6 +190,7 @@ class Retriever:
         return candidates if len(candidates) == min(k, len(found)) else self._records(found[: k + SPARE], k)
 
     def _records(self, found: list[Found], k: int) -> list[Candidate]:
+        current_call().check()
         memories = self._store.fetch_memories([each.id for each in found if each.kind == "memory"])
         turn_ids = {each.id for each in found if each.kind == "turn"}
         origins = self._store.origins(memories)
@@ -227,7 +229,7 @@ class Retriever:
 
     def _catch_up(self, kind: Kind) -> None:
         index = self._indexes[kind]
-        with self._lock:  # two threads at once could take over an older state after a newer one
+        with current_call().holding(self._lock):  # two threads at once could take over an older state after a newer one
             if index.position == 0:
                 index.load()
             start = index.position
@@ -248,6 +250,7 @@ class Retriever:
 
     def _near(self, kind: Kind, vector: Vector | None, depth: int, span: Span | None = None) -> Near:
         """The nearest that are near enough, best first."""
+        current_call().check()
         found = list[tuple[int, float]]()
         if vector is not None:
             allowed = None if span is None else self._store.within(kind, span)

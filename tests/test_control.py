@@ -19,7 +19,7 @@ from memr1_lite.errors import CallCancelledError, DeadlineError, InvalidInputErr
 from memr1_lite.llama import LlamaModel
 from memr1_lite.llm import END, Choice, Forced, FreeText, Segment
 from memr1_lite.records import Add, Decision, Noop, Reply
-from memr1_lite.testing import ScriptedModel
+from memr1_lite.testing import HashEmbedder, ScriptedModel
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +229,67 @@ def test_a_search_has_a_deadline_too():
         assert bank.search("dog", deadline=60)
         with pytest.raises(DeadlineError):
             bank.search("dog", deadline=0)
+
+
+class Stopping(Call):
+    """Ends at its ``looks``-th look whether it has ended."""
+
+    def __init__(self, looks):
+        super().__init__()
+        self.looks, self.looked = looks, 0
+
+    def check(self):
+        self.looked += 1
+        if self.looked >= self.looks:
+            raise DeadlineError("The time is over.")
+
+
+@pytest.mark.parametrize("past", [False, True])
+def test_a_search_can_end_at_many_places_and_leaves_the_bank_as_it_was(monkeypatch, past):
+    monkeypatch.setattr("memr1_lite.store.past.PAGES", 1)
+    monkeypatch.setattr("memr1_lite.store.past.STEPS", 200)
+    with bank_with(Thinking()) as bank:
+        for n in range(20):
+            bank.record(f"Fact number {n} is about dog {n}.")
+        change = bank.remember("The dog is called Buddy.")
+        expected = bank.search("dog", as_of=change if past else None)
+        whole = Stopping(10**9)
+        with Calls().under(whole):
+            assert bank.search("dog", as_of=change if past else None) == expected
+        assert whole.looked >= (20 if past else 3)
+        for looks in range(1, whole.looked, 1 + whole.looked // 12):
+            with Calls().under(Stopping(looks)), pytest.raises(DeadlineError):
+                bank.search("dog", as_of=change if past else None)
+        assert bank.search("dog", as_of=change if past else None) == expected
+        assert bank.remember("Misty is a cat.").operations
+
+
+class Slow(HashEmbedder):
+    def embed(self, texts):
+        time.sleep(0.05)
+        return super().embed(texts)
+
+
+def test_a_deadline_that_passes_within_a_search_ends_it_there(monkeypatch):
+    with MemoryBank.open(":memory:", embedder=Slow(), memory_manager=Thinking()) as bank:
+        bank.remember("The dog is called Buddy.")
+        monkeypatch.setattr(bank._store, "fetch_memories", lambda *_: pytest.fail("it went on"))
+        with pytest.raises(DeadlineError, match=r"0\.02"):
+            bank.search("dog", deadline=0.02)
+
+
+def test_ask_returns_without_candidates_where_the_deadline_passes_in_the_search():
+    agents = Thinking()
+    with MemoryBank.open(":memory:", embedder=Slow(), memory_manager=agents, answer_agent=agents) as bank:
+        bank.remember("The dog is called Buddy.")
+        agents.begun.clear()
+        answer = bank.ask("What is the dog called?", deadline=0.02)
+        assert answer.timed_out
+        assert not answer.known
+        assert answer.candidates == answer.cited == ()
+        assert answer.timings.retrieve > 0
+        assert not agents.begun.is_set()
+        assert bank.ask("What is the dog called?", deadline=60).text == "Buddy"
 
 
 def test_an_answer_streams_as_its_text(tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
+from contextlib import contextmanager
 
 import gguf_maker
 import numpy as np
@@ -16,8 +18,9 @@ from convert import __main__ as command
 from convert import encoder
 from convert.errors import ConvertError, DriftError
 from memr1_lite.bank import MemoryBank
+from memr1_lite.control import Call, Calls
 from memr1_lite.embedders import LexicalEmbedder
-from memr1_lite.errors import ClosedError, EmbedderMismatchError, ModelLoadError
+from memr1_lite.errors import ClosedError, DeadlineError, EmbedderMismatchError, ModelLoadError
 from memr1_lite.llama.embedding import LlamaEmbedder
 
 TEXTS = ["Andrew has two dogs.", "", "How many dogs does Andrew have?", "[SEP] [CLS]", "dogs " * 200, "Zoë's 狗 café"]
@@ -68,6 +71,60 @@ def test_threads_wait_for_each_other(file):
             thread.join()
     assert all(np.allclose(each, expected, atol=1e-4) for each in found)
     assert len(found) == 4
+
+
+def test_one_text_waits_for_no_more_than_a_batch_of_many(file, monkeypatch):
+    order = []
+    with LlamaEmbedder.load(file) as embedder:
+        expected, evaluated = embedder.embed(["two dogs"]), embedder._evaluated
+
+        def watched(texts):
+            order.append(len(texts))
+            if len(order) == 1:
+                one.start()
+                while not embedder._queue.locked():
+                    time.sleep(0.001)
+            return evaluated(texts)
+
+        monkeypatch.setattr(embedder, "_evaluated", watched)
+        found = []
+        one = threading.Thread(target=lambda: found.append(embedder.embed(["two dogs"])))
+        embedder.embed(["dogs"] * 256)
+        one.join()
+    assert order == [64, 1, 64, 64, 64]
+    assert found[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_deadline_ends_the_wait_for_another_thread_and_the_evaluation_itself(file):
+    class Ending(Call):
+        """Its deadline passes as the evaluation begins."""
+
+        @contextmanager
+        def stopping(self, stop, *, at_deadline=True):
+            self._end = 0.0
+            stop()
+            yield
+
+    with LlamaEmbedder.load(file) as embedder:
+        expected = embedder.embed(TEXTS)
+        with embedder._lock, Calls().limited(0.03), pytest.raises(DeadlineError, match=r"0\.03"):
+            embedder.embed(["dogs"])
+        with Calls().under(Ending(60)), pytest.raises(DeadlineError):
+            embedder.embed(["dogs"])
+        with Calls().limited(60):
+            assert embedder.embed(TEXTS) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_turn_whose_embedding_is_not_done_in_time_is_kept(file):
+    with LlamaEmbedder.load(file) as embedder, MemoryBank.open(":memory:", embedder=embedder) as bank:
+        bank.record("Andrew has a dog named Buddy.")
+        with embedder._lock:
+            with pytest.raises(DeadlineError):
+                bank.remember("Andrew has two dogs.", deadline=0.05)
+            answer = bank.ask("How many dogs does Andrew have?", deadline=0.05)
+        assert answer.timed_out
+        assert [message.text for message in bank.pending()][1:] == ["Andrew has two dogs."]
+        assert "Andrew has two dogs." in [found.text for found in bank.search("two dogs")]
 
 
 def test_a_closed_embedder_says_so(file):

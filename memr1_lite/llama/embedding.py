@@ -7,15 +7,18 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from memr1_lite.control import current_call
 from memr1_lite.errors import ClosedError, ModelError, ModelLoadError
 from memr1_lite.llama.gguf_file import check_gguf
 from memr1_lite.llama.library import load_library, log, refuse_forked, usable_threads
+from memr1_lite.llama.native import StopFlag
 from memr1_lite.llama.vocabulary import Vocabulary
 from memr1_lite.llm import Segment
 
@@ -27,7 +30,7 @@ MAX_TEXTS = 64
 
 
 class LlamaEmbedder:
-    """Unit vectors of texts. Calls from several threads wait for each other.
+    """Unit vectors of texts. Calls from several threads take turns, batch by batch, so that none waits for long.
 
     A text is read up to as many tokens as the file says that the encoder was made for; the rest of it is left out.
     """
@@ -38,7 +41,8 @@ class LlamaEmbedder:
     def __init__(self, path: Path, threads: int) -> None:
         """Open ``path``; :meth:`load` is the way in."""
         self._library = library = load_library()
-        self._lock = threading.Lock()
+        self._lock, self._queue = threading.Lock(), threading.Lock()
+        self._stop_flag = StopFlag()
         self._process = os.getpid()
         self._closed = False
         self._context: Any = None
@@ -95,18 +99,33 @@ class LlamaEmbedder:
         """Return one L2-normalised row per text, shape ``(len(texts), dimension)``; several at a time are quicker.
 
         :raises ModelError: llama.cpp could not evaluate them, or the process was forked since it was loaded
+        :raises CallCancelledError: somebody cancelled the call that this is part of
+        :raises DeadlineError: its deadline passed
         :raises ClosedError: after :meth:`close`
         """
         refuse_forked(self._process, self.name)  # before the lock: a thread that is not here may have held it
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        with self._lock:
-            if self._closed:
-                raise ClosedError("This embedder was closed: load it again.")
-            tokens = [self._tokens(text) for text in texts]
-            for start, end in _batches([len(ids) for ids in tokens]):
+        tokens: list[list[int]] = []
+        for first in range(0, len(texts), MAX_TEXTS):
+            with self._turn():
+                tokens += [self._tokens(text) for text in texts[first : first + MAX_TEXTS]]
+        for start, end in _batches([len(ids) for ids in tokens]):
+            with self._turn():
                 rows[start:end] = self._evaluated(tokens[start:end])
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
         return rows
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Hold the lock for one batch. Who waits for it holds the queue: between two batches he is the next."""
+        call = current_call()
+        with ExitStack() as waiting:
+            waiting.enter_context(call.holding(self._queue))
+            with call.holding(self._lock):
+                waiting.close()
+                if self._closed:
+                    raise ClosedError("This embedder was closed: load it again.")
+                yield
 
     def _tokens(self, text: str) -> list[int]:
         # Untrusted: "[SEP]" in a text is six characters, no end.
@@ -122,8 +141,12 @@ class LlamaEmbedder:
                 self._batch.logits[count] = 1
                 count += 1
         self._batch.n_tokens = count
-        status = self._library.llama_encode(self._context, self._batch)
+        call = current_call()
+        self._stop_flag.clear()
+        with call.stopping(self._stop_flag.set):
+            status = self._library.llama_encode(self._context, self._batch)
         if status != 0:
+            call.check()  # it was stopped
             raise ModelError(f"llama.cpp cannot embed {len(texts)} texts of {count} tokens (status {status}).")
         rows = np.empty((len(texts), self.dimension), dtype=np.float32)
         for number in range(len(texts)):
@@ -144,6 +167,7 @@ class LlamaEmbedder:
         self._context = self._library.llama_init_from_model(self._model, parameters)
         pooled = self._context and self._library.llama_pooling_type(self._context) > 0
         if self._context:
+            self._library.llama_set_abort_callback(self._context, *self._stop_flag.callback(self._library))
             self._batch = self._library.llama_batch_init(MAX_TOKENS, 0, 1)
         if not pooled:
             self.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import TypeVar
 
-from memr1_lite.errors import ChangeNotFoundError
+from memr1_lite.control import Call, current_call
+from memr1_lite.errors import ChangeNotFoundError, ModelError, StoreError
 from memr1_lite.records import Difference, Memory
 from memr1_lite.store.changes import Changes
 from memr1_lite.store.connection import MEMORY
@@ -39,6 +41,11 @@ _NOT_YET_DECIDED = """
     UPDATE messages SET state = 'pending'
         WHERE state = 'done' AND id NOT IN (SELECT message_id FROM changes WHERE message_id IS NOT NULL)
 """
+
+PAGES = 1_024
+"""Copied at a time: between two stretches it is looked whether the call must end."""
+STEPS = 10_000
+"""Instructions of SQLite's between two such looks: well under a millisecond."""
 
 
 Itself = TypeVar("Itself", bound="Past")
@@ -83,24 +90,47 @@ class Past(Changes):
         It takes as much memory as the bank has bytes; the bank itself is not touched.
 
         :raises ChangeNotFoundError: there is no such change
+        :raises DeadlineError: the call's deadline passed, or a CallCancelledError where it was cancelled
         """
-        self._exists(change_id)
+        call = current_call()
         copy = sqlite3.connect(MEMORY, check_same_thread=False, isolation_level=None)
-        with self._use() as connection:
-            connection.backup(copy)
-        past = type(self)(MEMORY, copy)
-        past.embedder, past.dimension = self.embedder, self.dimension
-        with past.transaction():
-            past._write("PRAGMA defer_foreign_keys = ON")
-            for statement in _WIND_BACK:
-                past._write(statement, *([change_id] if "?1" in statement else []))
-            past._write("DELETE FROM messages WHERE recorded_at > ?", at.astimezone(timezone.utc).isoformat())
-            past._write(_NOT_YET_DECIDED)
-            # Which change was taken back by which is what the undoing ones say, told again from the first.
-            for undo in past._rows("SELECT id, undoes FROM changes WHERE undoes IS NOT NULL ORDER BY id"):
-                past._mark_undone(undo["undoes"], undo["id"])
+        with ExitStack() as on_failure:
+            on_failure.callback(copy.close)
+            with self._snapshot(), self._use() as connection:  # one state, though it is copied in several steps
+                self._number("SELECT count(*) FROM changes")  # a snapshot begins with its first read
+                self._exists(change_id)
+                connection.backup(copy, pages=PAGES, progress=lambda *_: call.check())
+            past = type(self)(MEMORY, copy)
+            past.embedder, past.dimension = self.embedder, self.dimension
+            copy.set_progress_handler(lambda: _is_over(call), STEPS)
+            try:
+                past._wind_back(change_id, at)
+            except StoreError:
+                call.check()  # that was why
+                raise
+            copy.set_progress_handler(None, 0)
+            on_failure.pop_all()
         return past
+
+    def _wind_back(self, change_id: int, at: datetime) -> None:
+        with self.transaction():
+            self._write("PRAGMA defer_foreign_keys = ON")
+            for statement in _WIND_BACK:
+                self._write(statement, *([change_id] if "?1" in statement else []))
+            self._write("DELETE FROM messages WHERE recorded_at > ?", at.astimezone(timezone.utc).isoformat())
+            self._write(_NOT_YET_DECIDED)
+            # Which change was taken back by which is what the undoing ones say, told again from the first.
+            for undo in self._rows("SELECT id, undoes FROM changes WHERE undoes IS NOT NULL ORDER BY id"):
+                self._mark_undone(undo["undoes"], undo["id"])
 
     def _exists(self, change_id: int) -> None:
         if change_id != 0 and self._row("SELECT 1 FROM changes WHERE id = ?", change_id) is None:
             raise ChangeNotFoundError(change_id)
+
+
+def _is_over(call: Call) -> bool:
+    try:
+        call.check()
+    except ModelError:
+        return True
+    return False
