@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 
 import pytest
 from nltk.tokenize import NLTKWordTokenizer
@@ -17,8 +18,9 @@ from memr1_lite.evaluation.metrics import (
     strict_match,
     token_f1,
 )
-from memr1_lite.evaluation.operations import Confusion, Expected, paired, same_operations, unsaid
+from memr1_lite.evaluation.operations import Confusion, Expected, made_up, paired, same_operations, unsaid
 from memr1_lite.evaluation.treebank import treebank_words
+from memr1_lite.records import Add, Delete, Memory, Message, Noop, Update
 
 SENTENCES = [
     "Don't you think they're at Ben's, or can't you tell?",
@@ -134,7 +136,7 @@ def test_the_confusion_matrix_adds_up_and_gives_precision_and_recall():
 
 
 @pytest.mark.parametrize(
-    ("text", "made_up"),
+    ("text", "left"),
     [
         ("Andrew has two dogs, Buddy and Scout.", []),
         ("Andrew adopted a dog named Rex.", ["rex"]),
@@ -142,5 +144,23 @@ def test_the_confusion_matrix_adds_up_and_gives_precision_and_recall():
         ("Andrew has a cat.", ["cat"]),
     ],
 )
-def test_a_memory_may_hold_only_what_was_said(text, made_up):
-    assert unsaid(text, ["Andrew", "I adopted another dog named Scout.", "Andrew has a dog named Buddy."]) == made_up
+def test_a_memory_may_hold_only_what_was_said(text, left):
+    assert unsaid(text, ["Andrew", "I adopted another dog named Scout.", "Andrew has a dog named Buddy."]) == left
+
+
+@pytest.mark.parametrize(
+    ("operations", "words"),
+    [
+        ((Update(op="UPDATE", memory_id=7, version=1, text="Andrew has two dogs, Buddy and Scout."),), []),
+        ((Add(op="ADD", text="Andrew adopted Scout on 15 June 2023."),), []),  # said as "yesterday"
+        ((Add(op="ADD", text="Andrew has Buddy and Scout."),), ["buddy"]),  # not the memory it rewrites
+        ((Delete(op="DELETE", memory_id=7, version=1), Add(op="ADD", text="Andrew has Buddy.")), ["buddy"]),
+        ((Update(op="UPDATE", memory_id=7, version=1, text="Andrew has a dog in Lyon."),), ["lyon"]),
+        ((Delete(op="DELETE", memory_id=7, version=1),), None),
+        ((Noop(op="NOOP"),), None),
+    ],
+)
+def test_made_up_is_what_is_neither_in_the_message_nor_in_a_memory_that_is_rewritten(operations, words):
+    message = Message(id=1, speaker="Andrew", text="I adopted Scout yesterday.", at=datetime(2023, 6, 16))
+    shown = [Memory(id=7, text="Andrew has a dog named Buddy."), Memory(id=8, text="Andrew lives in Lyon.")]
+    assert made_up(operations, message, shown) == words

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from memr1_lite.dates import resolved, written_date
 from memr1_lite.errors import ContextOverflowError
-from memr1_lite.evaluation.operations import unsaid
-from memr1_lite.records import Add, Candidate, Decision, Memory, Message, Reply, Update
+from memr1_lite.evaluation.operations import made_up
+from memr1_lite.records import Candidate, Decision, Memory, Message, Reply
 
 
 class BothAgents(Protocol):
@@ -30,7 +29,7 @@ class BothAgents(Protocol):
 class Cost:
     """Model calls and their tokens; seconds are those of the whole call.
 
-    ``unsaid`` counts the words that the Manager wrote and had not read; None where it wrote nothing.
+    ``unsaid`` counts the words that the Manager made up; None where it wrote nothing.
     """
 
     calls: int = 0
@@ -61,13 +60,9 @@ class CountedAgents:
         finally:
             self._cost.seconds += time.perf_counter() - began
         self._count(decision)
-        written = [each for each in decision.operations if isinstance(each, Add | Update)]
-        if written:
-            named = {each.memory_id for each in written if isinstance(each, Update)}
-            read = [message.speaker, written_date(message.at), resolved(message.text, message.at)]
-            read += [memory.text for memory in similar if memory.id in named]
-            words = sum(len(unsaid(each.text, read)) for each in written)
-            self._cost.unsaid = words + (self._cost.unsaid or 0)
+        words = made_up(decision.operations, message, similar)
+        if words is not None:
+            self._cost.unsaid = len(words) + (self._cost.unsaid or 0)
         return decision
 
     def answer(self, question: str, candidates: Sequence[Candidate], *, distil: bool = True) -> Reply:

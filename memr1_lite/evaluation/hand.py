@@ -18,7 +18,7 @@ from typing import Protocol
 
 from memr1_lite.bank import Answerer, MemoryBank
 from memr1_lite.config import BankConfig
-from memr1_lite.dates import as_datetime, resolved, written_date
+from memr1_lite.dates import as_datetime
 from memr1_lite.decision_flow import Manager
 from memr1_lite.embedders import stem, words
 from memr1_lite.errors import ModelError, ModelLoadError
@@ -26,10 +26,10 @@ from memr1_lite.evaluation.metrics import same_items
 from memr1_lite.evaluation.operations import (
     Expected,
     expected,
+    made_up,
     named_memories,
     same_operations,
     text_of,
-    unsaid,
 )
 from memr1_lite.opening import IN_MEMORY
 from memr1_lite.records import Add, Decision, Memory, Message, Record
@@ -93,11 +93,14 @@ def measure_hand(
     :raises ModelLoadError: an agent cannot be loaded
     """
     for case in cases:
-        decision, failure = _decided(case, agents)
+        shown = [Memory(id=number, text=text) for number, text in enumerate(case.memories, start=1)]
+        message = Message(id=1, speaker=case.speaker, text=case.message, at=as_datetime(case.at))
+        decision, failure = _decided(message, shown, agents)
         operations = () if decision is None else decision.operations
         chosen = tuple(expected(operation) for operation in operations)
         texts = tuple(text for operation in operations if (text := text_of(operation)))
         same = decision is not None and same_operations(case.right, chosen)
+        invented = made_up(operations, message, shown)
         said, answered, broken = _answered(case, agents, config)
         yield HandResult(
             kind=case.kind,
@@ -110,7 +113,7 @@ def measure_hand(
             if same and named_memories(case.right)
             else None,
             held=all(any(holds(text, parts) for text in texts) for parts in case.holds) if case.holds else None,
-            unsaid=tuple(word for text in texts for word in unsaid(text, _sources(case, chosen))) if texts else None,
+            unsaid=None if invented is None else tuple(invented),
             question=case.question,
             answer=said,
             answered=answered,
@@ -142,9 +145,7 @@ class _Remembering:
         return self._manager.decide(message, similar)
 
 
-def _decided(case: HandCase, agents: Agents) -> tuple[Decision | None, str | None]:
-    shown = [Memory(id=number, text=text) for number, text in enumerate(case.memories, start=1)]
-    message = Message(id=1, speaker=case.speaker, text=case.message, at=as_datetime(case.at))
+def _decided(message: Message, shown: Sequence[Memory], agents: Agents) -> tuple[Decision | None, str | None]:
     try:
         return agents.decide(message, shown), None
     except ModelLoadError:
@@ -170,12 +171,6 @@ def _answered(case: HandCase, agents: Agents, config: BankConfig | None) -> tupl
 
 def _whose(memory: str, speaker: str) -> str:
     return speaker if memory.startswith(speaker) else memory.split()[0].removesuffix("'s")
-
-
-def _sources(case: HandCase, done: Sequence[Expected]) -> list[str]:
-    at = as_datetime(case.at)
-    named = [case.memories[number - 1] for number in named_memories(done)]
-    return [case.speaker, written_date(at), resolved(case.message, at), *named]
 
 
 def _stems(text: str) -> str:

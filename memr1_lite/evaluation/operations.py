@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from typing import Protocol, get_args
 
+from memr1_lite.dates import resolved, written_date
 from memr1_lite.embedders import STOP_WORDS, stem, words
-from memr1_lite.records import Add, Delete, Operation, OperationName, Record, Update
+from memr1_lite.records import Add, Delete, Memory, Message, Operation, OperationName, Record, Update
 
 OPERATIONS: tuple[OperationName, ...] = get_args(OperationName)
 
@@ -72,15 +73,28 @@ def paired(right: Sequence[Expected], done: Sequence[Expected]) -> list[tuple[Op
 
 
 def unsaid(text: str, sources: Iterable[str]) -> list[str]:
-    """The content words and numbers of a written ``text`` that are in none of ``sources``: it was made up.
+    """The content words and numbers of a written ``text`` that are in none of ``sources``.
 
     Content words are all but stop words and :data:`FRAME_WORDS`; forms of a word count as the word.
-
-    :param sources: what was said, dates resolved, its speaker, its date, and the memories that the operation names
     """
     read = {stem(word) for source in sources for word in words(source)}
     content = (word.removesuffix("'s") for word in words(text))
     return [word for word in content if not _is_frame(word) and stem(word) not in read]
+
+
+def made_up(operations: Sequence[Operation], message: Message, shown: Sequence[Memory]) -> list[str] | None:
+    """The words that a decision wrote and that nobody said; None where it wrote nothing.
+
+    Said are the message, its dates resolved, its speaker, its day, and the memories that the decision rewrites. One
+    that it deletes was taken back: who writes its words all the same made them up.
+    """
+    written = [operation for operation in operations if isinstance(operation, Add | Update)]
+    if not written:
+        return None
+    rewritten = {operation.memory_id for operation in written if isinstance(operation, Update)}
+    said = [message.speaker, written_date(message.at), resolved(message.text, message.at)]
+    said += [memory.text for memory in shown if memory.id in rewritten]
+    return [word for operation in written for word in unsaid(operation.text, said)]
 
 
 class Decided(Protocol):
