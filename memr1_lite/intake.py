@@ -14,6 +14,7 @@ from memr1_lite.gate import check_line, check_text
 from memr1_lite.later import Later, Progress
 from memr1_lite.ledger import Ledger
 from memr1_lite.llm import Embedder
+from memr1_lite.machine import wants_rest
 from memr1_lite.records import DEFAULT_SPEAKER, Change, Message
 from memr1_lite.retriever import Retriever, spoken
 from memr1_lite.store import Store
@@ -33,7 +34,9 @@ class Intake(Ledger):
         self._flow = DecisionFlow(store, retriever, embedder, memory_manager, config)
         self._calls = Calls()
         self._later = Later(
-            lambda: in_order_said(self.pending()), lambda message: self._flow.decide(message, late=True)
+            lambda: in_order_said(self.pending()),
+            lambda message: self._flow.decide(message, late=True),
+            rests=wants_rest if config.background == "idle" else lambda: False,
         )
 
     def remember(
@@ -77,7 +80,8 @@ class Intake(Ledger):
 
         It is kept when this returns: after a crash, pending turns are decided about at the next
         :meth:`remember_later`, :meth:`flush` or :meth:`remember_pending`. A question never waits for more than the
-        decision under way.
+        decision under way. With ``BankConfig(background="idle")`` decisions also wait while the machine is busy or on
+        battery, :meth:`flush` and :meth:`remember_pending` do not.
 
         :raises InvalidInputError: before anything is written
         """

@@ -10,6 +10,8 @@ from memr1_lite.control import NO_THREAD, Calls, begin
 from memr1_lite.errors import CallCancelledError, ClosedError, MemR1Error, ModelError, ModelLoadError
 from memr1_lite.records import Change, Message
 
+RECHECK_SECONDS = 5.0
+"""How long the worker rests before it looks again whether the machine has time for it."""
 Progress = Callable[[int, int], None]
 """Is told how many turns were decided about since, and how many are left."""
 
@@ -19,15 +21,24 @@ class Later:
 
     :param pending: the turns to decide about, in order
     :param decide: decides about one
+    :param rests: whether to wait before the next decision, asked again every ``recheck`` seconds; :meth:`flush` does
+        not wait
     """
 
-    def __init__(self, pending: Callable[[], Sequence[Message]], decide: Callable[[Message], Change]) -> None:
+    def __init__(
+        self,
+        pending: Callable[[], Sequence[Message]],
+        decide: Callable[[Message], Change],
+        rests: Callable[[], bool] = lambda: False,
+        recheck: float = RECHECK_SECONDS,
+    ) -> None:
         self._pending = pending
         self._decide = decide
+        self._rests, self._recheck = rests, recheck
         self._state = threading.Condition()
         self._thread: threading.Thread | None = None
         self._work = self._closed = False
-        self._wakes = self._questions = self._decided = self._left = 0
+        self._wakes = self._questions = self._flushing = self._decided = self._left = 0
         self._calls = Calls()
         self._failed: dict[int, MemR1Error] = {}
         """Turns that the model could not decide about, which stay pending; they are tried again after a restart."""
@@ -55,6 +66,15 @@ class Later:
         """
         with self._state:
             self._failed.clear()
+            self._flushing += 1
+        try:
+            return self._flush(progress)
+        finally:
+            with self._state:
+                self._flushing -= 1
+
+    def _flush(self, progress: Progress | None) -> int:
+        with self._state:
             began = told = self._decided
         self.wake()
         while True:
@@ -108,11 +128,16 @@ class Later:
             raise
 
     def _wait(self) -> bool:
-        """Wait for work and for the end of all questions; False when there will be none."""
+        """Wait for work, for the end of all questions and for a machine with time; False when there will be none."""
         with self._state:
-            while not self._closed and (not self._work or self._questions or self._error is not None):
-                self._state.wait()
-            return not self._closed
+            while not self._closed:
+                if not self._work or self._questions or self._error is not None:
+                    self._state.wait()
+                elif not self._flushing and self._rests():
+                    self._state.wait(timeout=self._recheck)
+                else:
+                    return True
+            return False
 
     def _decide_all(self) -> None:
         with self._state:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import gguf_maker
 import pytest
 
-from memr1_lite import BankConfig, MemoryBank
+from memr1_lite import BankConfig, MemoryBank, machine
 from memr1_lite.answer_agent import AnswerAgent
 from memr1_lite.control import Call, Calls, current_call
 from memr1_lite.errors import CallCancelledError, DeadlineError, InvalidInputError, MalformedOutputError, ModelLoadError
@@ -430,5 +430,92 @@ def test_a_noop_is_a_decision_in_the_background_too():
 
     with bank_with(Nothing()) as bank:
         bank.remember_later("It rained again in the north.")
-        assert bank.flush() == 1
+        bank.flush()  # which may find it decided about already
+        assert not bank.pending()
         assert not bank.list()
+
+
+# --- on a busy machine
+
+
+def test_decisions_in_the_background_wait_for_a_machine_with_time_and_flush_does_not():
+    asked, agents, busy = threading.Event(), Thinking(), [True]
+
+    def rests():
+        asked.set()
+        return busy[0]
+
+    with bank_with(agents) as bank:
+        bank._later._rests, bank._later._recheck = rests, 0.005
+        bank.remember_later("The dog is called Buddy.")
+        asked.wait()
+        asked.clear()
+        asked.wait()  # it has looked twice, and would have decided in between
+        assert agents.decided == []
+        assert bank.flush() == 1
+        bank.remember_later("The cat is called Misty.")
+        asked.clear()
+        asked.wait()
+        assert len(agents.decided) == 1
+        agents.begun.clear()
+        busy[0] = False
+        assert agents.begun.wait(60)
+        bank.flush()
+        assert agents.decided == ["The dog is called Buddy.", "The cat is called Misty."]
+
+
+def test_a_bank_that_waits_for_time_can_be_closed_at_once(tmp_path):
+    agents = Thinking()
+    bank = bank_with(agents, tmp_path / "a.db", background="idle")
+    assert bank._later._rests is machine.wants_rest
+    bank._later._rests = lambda: True
+    bank.remember_later("The dog is called Buddy.")
+    bank.close()
+    assert agents.decided == []
+    with bank_with(agents, tmp_path / "a.db") as bank:
+        assert not bank._later._rests()
+        assert bank.flush() == 1
+
+
+def supply(folder, name, **said):
+    (folder / name).mkdir(parents=True)
+    for what, value in said.items():
+        (folder / name / what).write_text(value + "\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"type": "Battery", "status": "Discharging"}, True),
+        ({"type": "Battery", "status": "Discharging", "scope": "System"}, True),
+        ({"type": "Battery", "status": "Charging"}, False),
+        ({"type": "Battery", "status": "Not charging"}, False),
+        ({"type": "Battery", "status": "Discharging", "scope": "Device"}, False),
+        ({"type": "Battery"}, False),
+        ({}, False),
+    ],
+)
+def test_a_machine_is_on_battery_where_its_own_is_being_emptied(tmp_path, said, expected):
+    supply(tmp_path, "AC", type="Mains", online="0")
+    supply(tmp_path, "BAT0", **said)
+    assert machine.on_battery(tmp_path) == expected
+
+
+def test_nothing_known_of_power_is_not_on_battery(tmp_path):
+    assert not machine.on_battery(tmp_path)
+    assert not machine.on_battery(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(("load", "expected"), [(1.9, False), (2.0, False), (2.1, True)])
+def test_a_machine_is_overloaded_where_more_wants_to_run_than_it_has_cores(monkeypatch, load, expected):
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(machine.os, "getloadavg", lambda: (load, 9.0, 9.0), raising=False)
+    monkeypatch.setattr(machine, "on_battery", lambda: False)
+    assert machine.overloaded() == machine.wants_rest() == expected
+
+
+def test_a_system_without_a_load_average_is_not_overloaded(monkeypatch):
+    monkeypatch.delattr(machine.os, "getloadavg", raising=False)
+    assert not machine.overloaded()
+    monkeypatch.setattr(machine, "on_battery", lambda: True)
+    assert machine.wants_rest()

@@ -23,7 +23,7 @@ LAYERS = [  # the top first
     {"store", "question", "scoring"},
     {"migrations", "vector_index", "embedders", "llama", "testing"},
     {"exact_vectors", "index_file", "dates", "config", "shapes"},
-    {"llm", "control"},
+    {"llm", "control", "machine"},
     {"records"},
     {"errors"},
 ]
