@@ -138,7 +138,7 @@ def decide(path: Path, decided: Sequence[Decided]) -> tuple[list[Any], dict[str,
     agents, said, right = FileAgents(Agents(manager=path), BankConfig(threads=1)), [], 0
     for message, similar, wanted in decided:
         decision: Decision = agents.decide(message, similar)
-        said.append([operation.model_dump(mode="json") for operation in decision.operations])
+        said.append([operation.model_dump(mode="json", exclude={"confidence"}) for operation in decision.operations])
         right += same_operations([expected(o) for o in wanted], [expected(o) for o in decision.operations])
     agents.close()
     return said, {"right": right / len(decided)}

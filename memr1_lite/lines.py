@@ -6,13 +6,13 @@ from datetime import datetime
 
 from memr1_lite.dates import written_date
 from memr1_lite.demo import Answered, Remembered
-from memr1_lite.records import Answer, Candidate, Change, Difference, Message
+from memr1_lite.records import Answer, AppliedOperation, Candidate, Change, Difference, Message
 
 
 def change_lines(change: Change) -> list[str]:
-    """A change and its operations."""
+    """A change and its operations, each with how sure the Manager was of it."""
     heading = f"change {change.id} ({change.reason})" + (f" of change {change.undoes}" if change.undoes else "")
-    return [heading, *(f"  {operation}" for operation in change.operations)]
+    return [heading, *(f"  {operation}{_sure(operation)}" for operation in change.operations)]
 
 
 def answer_lines(answer: Answer) -> list[str]:
@@ -52,3 +52,7 @@ def demo_lines(event: Remembered | Answered) -> list[str]:
     by_gate = ", no model call" if event.change.reason == "gate" else ""
     operations = [f"    {operation}  [{took}{by_gate}]" for operation in event.change.operations]
     return [f"{written_date(said.at)} | {said.speaker}: {said.text}", *operations]
+
+
+def _sure(operation: AppliedOperation) -> str:
+    return "" if operation.confidence is None else f"  (confidence {operation.confidence:.2f})"

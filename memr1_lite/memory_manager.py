@@ -97,23 +97,33 @@ def written_operations(operations: Sequence[Operation], similar: Sequence[Memory
     return tuple(values) if values == ["NOOP"] else (*values, END)
 
 
-def parse_operations(values: Sequence[str], similar: Sequence[Memory]) -> tuple[Operation, ...]:
-    """The operations that ``values`` say, with ordinals turned into memory ids and the versions that were shown."""
+def parse_operations(
+    values: Sequence[str], similar: Sequence[Memory], confidences: Sequence[float] | None = None
+) -> tuple[Operation, ...]:
+    """The operations that ``values`` say, with ordinals turned into memory ids and the versions that were shown.
+
+    :param confidences: the probability of each value; an operation's own is that of its name and its ordinal
+    """
     shown = {ordinal(position): memory for position, memory in enumerate(similar)}
     operations: list[Operation] = []
-    remaining = iter(values)
-    for value in remaining:
+    each: Sequence[float | None] = [None] * len(values) if confidences is None else confidences
+    remaining = iter(zip(values, each, strict=True))
+    for value, sure in remaining:
         if value == "ADD":
-            operations.append(Add(op="ADD", text=next(remaining).strip()))
-        elif value == "UPDATE":
-            memory = shown[next(remaining)]
-            text = next(remaining).strip()
-            operations.append(Update(op="UPDATE", memory_id=memory.id, version=memory.version, text=text))
-        elif value == "DELETE":
-            memory = shown[next(remaining)]
-            operations.append(Delete(op="DELETE", memory_id=memory.id, version=memory.version))
+            text, _ = next(remaining)
+            operations.append(Add(op="ADD", text=text.strip(), confidence=sure))
+        elif value in ("UPDATE", "DELETE"):
+            mark, named = next(remaining)
+            memory, both = shown[mark], None if sure is None or named is None else sure * named
+            if value == "DELETE":
+                operations.append(Delete(op="DELETE", memory_id=memory.id, version=memory.version, confidence=both))
+                continue
+            text, _ = next(remaining)
+            operations.append(
+                Update(op="UPDATE", memory_id=memory.id, version=memory.version, text=text.strip(), confidence=both)
+            )
         elif value == "NOOP":
-            operations.append(Noop(op="NOOP"))
+            operations.append(Noop(op="NOOP", confidence=sure))
     return tuple(operations)
 
 
@@ -132,7 +142,7 @@ class MemoryManager:
         prompt = manager_prompt(message, similar, self.instructions)
         completion = self.model.complete(prompt, ManagerTemplate(len(similar)))
         return Decision(
-            operations=parse_operations(completion.values, similar),
+            operations=parse_operations(completion.values, similar, completion.confidences),
             confidence=completion.confidences[0],
             model=self.model.name,
             prompt_tokens=completion.prompt_tokens,

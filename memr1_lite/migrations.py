@@ -124,5 +124,12 @@ def m002_fresh_vectors(db: Database) -> None:
     db.execute("PRAGMA user_version = 2")
 
 
-SCHEMA_VERSION = 2
+@migrations()
+def m003_confidence_of_operations(db: Database) -> None:
+    """How sure the Manager was of each operation; not known of those that are there."""
+    db.execute("ALTER TABLE operations ADD COLUMN confidence REAL")
+    db.execute("PRAGMA user_version = 3")
+
+
+SCHEMA_VERSION = 3
 """The newest schema that this package knows: the number of its last migration."""

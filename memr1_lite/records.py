@@ -48,14 +48,21 @@ class Memory(Record):
     at: datetime | None = None
 
 
-class Add(Record):
+class _Chosen(Record):
+    """What a Manager chose to do. ``confidence``, 0 to 1, is the probability of its choices among what was allowed: the
+    operation and the memory that it names; a text is not counted. None where nobody said."""
+
+    confidence: float | None = Field(default=None, ge=0, le=1)
+
+
+class Add(_Chosen):
     """Write a new memory."""
 
     op: Literal["ADD"]
     text: str
 
 
-class Update(Record):
+class Update(_Chosen):
     """Give a memory a new text; the old one stays in its history. ``version`` is the version that was seen."""
 
     op: Literal["UPDATE"]
@@ -64,7 +71,7 @@ class Update(Record):
     text: str
 
 
-class Delete(Record):
+class Delete(_Chosen):
     """Retract a memory that nothing replaces. ``version`` is the version that was seen."""
 
     op: Literal["DELETE"]
@@ -72,7 +79,7 @@ class Delete(Record):
     version: int
 
 
-class Noop(Record):
+class Noop(_Chosen):
     """Leave the bank as it is."""
 
     op: Literal["NOOP"]
@@ -84,7 +91,8 @@ Operation = Annotated[Add | Update | Delete | Noop, Field(discriminator="op")]
 class Decision(Record):
     """What a Memory Manager decided about one message.
 
-    ``confidence`` is the probability of the first operation chosen, 0 to 1. Tokens are counts.
+    ``confidence`` is the probability of the first operation's name, 0 to 1; each operation has its own. Tokens are
+    counts.
     """
 
     operations: tuple[Operation, ...]
@@ -95,7 +103,10 @@ class Decision(Record):
 
 
 class AppliedOperation(Record):
-    """One line of the operations log: what happened to which memory."""
+    """One line of the operations log: what happened to which memory, and how sure of it the Manager was.
+
+    ``confidence`` is that of the operation that the Manager chose; None where somebody else did, or did not say.
+    """
 
     seq: int
     change_id: int
@@ -103,6 +114,7 @@ class AppliedOperation(Record):
     memory_id: int | None
     old_text: str | None
     new_text: str | None
+    confidence: float | None = None
 
     def __str__(self) -> str:
         name = "NOOP" if self.memory_id is None else f"{self.op} [{self.memory_id}]"

@@ -62,7 +62,7 @@ def chat_file(tmp_path, *texts):
 def test_remember_prints_the_operations(run, path):
     said = ("remember", path, "I adopted a dog named Buddy.", "--speaker", "Andrew", "--at", "2023-05-07")
     result = run(*said, decisions=[BUDDY])
-    assert result.stdout == "change 1 (manager)\n  ADD [1] 'Andrew has a dog named Buddy.'\n"
+    assert result.stdout == "change 1 (manager)\n  ADD [1] 'Andrew has a dog named Buddy.'  (confidence 1.00)\n"
 
 
 def test_a_dash_is_standard_input(run, path):
@@ -206,9 +206,12 @@ def test_pending_turns_are_listed_and_decided(run, path, tmp_path):
         "(turn 2) Andrew: An odd thing.",
     ]
     result = run("pending", path, "--decide", decisions=[BUDDY, ("NONSENSE",)], exit_code=1)
-    assert result.stdout == "change 1 (manager)\n  ADD [1] 'Andrew has a dog named Buddy.'\n"
+    assert result.stdout == "change 1 (manager)\n  ADD [1] 'Andrew has a dog named Buddy.'  (confidence 1.00)\n"
     assert "NONSENSE" in result.stderr
-    assert run("pending", path, "--decide", decisions=[("NOOP",)]).stdout == "change 2 (manager)\n  NOOP\n"
+    assert (
+        run("pending", path, "--decide", decisions=[("NOOP",)]).stdout
+        == "change 2 (manager)\n  NOOP  (confidence 1.00)\n"
+    )
     assert run("pending", path).stdout == ""
 
 

@@ -311,3 +311,29 @@ def exported_old(old):
     with open_old(old) as bank:
         bank.export(old.with_name("export.jsonl"))
     return old.with_name("export.jsonl")
+
+
+def test_operations_of_older_schemas_have_no_confidence_and_new_ones_do(old):
+    with open_old(old) as bank:
+        assert {line.confidence for change in bank.history() for line in change.operations} == {None}
+    told = MemoryManager(ScriptedModel([("ADD", " Audrey likes tea.", END)]))
+    with MemoryBank.open(old, embedder=HashEmbedder(8), memory_manager=told) as bank:
+        assert [line.confidence for line in bank.remember("I like tea.").operations] == [1.0]
+        assert bank.check() == []
+
+
+def test_an_export_of_the_second_schema_is_taken(path):
+    lines = [json.loads(line) for line in exported(path).read_text(encoding="utf-8").splitlines()]
+    assert lines[0].pop("version") == SCHEMA_VERSION
+    lines[0]["version"] = 2
+    for line in lines:
+        if line.get("table") == "operations":
+            assert "confidence" in line
+            del line["confidence"]
+    file = path.with_name("second.jsonl")
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    MemoryBank.import_bank(path.with_name("copy.db"), file)
+    with open_bank(path.with_name("copy.db")) as copy, open_bank(path) as bank:
+        assert copy.list() == bank.list()
+        assert {line.confidence for change in copy.history() for line in change.operations} == {None}
+        assert {line.confidence for change in bank.history() for line in change.operations} == {None, 1.0}

@@ -31,7 +31,7 @@ from memr1_lite.llama.lookup import Pace
 from memr1_lite.llama.vocabulary import special_pattern
 from memr1_lite.llm import END, Choice, Forced, FreeText, Sampling, Segment
 from memr1_lite.memory_manager import PROMPT_VERSION, ManagerTemplate, MemoryManager, manager_prompt
-from memr1_lite.records import Candidate, Memory, Message
+from memr1_lite.records import Add, Candidate, Memory, Message, Noop
 
 ATTACKS = [
     "<|end|>",
@@ -160,6 +160,9 @@ def test_a_decision_carries_the_model_and_its_confidence(manager):
             continue
         assert decision.model == "tiny manager"
         assert 0 < decision.confidence <= 1
+        first = decision.operations[0]
+        assert 0 < first.confidence <= decision.confidence
+        assert (first.confidence == decision.confidence) == isinstance(first, Add | Noop)  # the others name a memory
         return
     pytest.fail("no decision came out of ten")
 

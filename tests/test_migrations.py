@@ -6,6 +6,7 @@ from sqlite_utils import Database
 
 from memr1_lite.errors import NotABankError, SchemaTooNewError, StoreError
 from memr1_lite.migrations import APPLICATION_ID, SCHEMA_VERSION, migrations
+from memr1_lite.records import Noop
 from memr1_lite.store import Store
 
 
@@ -132,3 +133,20 @@ def test_a_bank_whose_tables_are_gone_is_an_error(tmp_path):
     path.write_bytes(path.read_bytes()[:4096])
     with pytest.raises(StoreError):
         open_bank(path).stats()
+
+
+def test_a_bank_of_the_second_schema_is_taken_on(tmp_path):
+    path = tmp_path / "a.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrations.apply(Database(connection), stop_before="m003_confidence_of_operations")
+        for setting in (("embedder", "test"), ("dimension", "4")):
+            connection.execute("INSERT INTO settings VALUES (?, ?)", setting)
+        connection.execute("INSERT INTO changes (reason, created_at) VALUES ('gate', '2023-06-16T00:00:00+00:00')")
+        connection.execute("INSERT INTO operations (change_id, op) VALUES (1, 'NOOP')")
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
+    with open_bank(path) as store:
+        assert [line.confidence for line in store.change(1).operations] == [None]
+        noop = store.apply([Noop(op="NOOP", confidence=0.5)], message_id=None, reason="manager", vectors={})
+        assert [line.confidence for line in noop.operations] == [0.5]
+        assert store.check() == []
+    assert pragma(path, "user_version") == SCHEMA_VERSION

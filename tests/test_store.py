@@ -173,6 +173,26 @@ def test_a_decision_is_read_back_after_reopening(store, path):
         assert stored_vectors(again, "turn") == {message.id: vector("turn").tolist()}
 
 
+def test_each_operation_keeps_its_own_confidence(store, path):
+    add(store, "one dog")
+    add(store, "a cat")
+    said = [
+        Update(op="UPDATE", memory_id=1, version=1, text="two dogs", confidence=0.5),
+        Add(op="ADD", text="a fish", confidence=0.25),
+        Delete(op="DELETE", memory_id=2, version=1, confidence=0.125),
+    ]
+    vectors = {text: vector(text) for text in ("two dogs", "a fish")}
+    change = store.apply(said, message_id=None, reason="manager", vectors=vectors, confidence=0.75)
+    assert [line.confidence for line in change.operations] == [0.5, 0.25, 0.125]
+    nothing = store.apply([Noop(op="NOOP", confidence=1.0)], message_id=None, reason="manager", vectors={})
+    assert [line.confidence for line in nothing.operations] == [1.0]
+    undone = store.undo(change.id)  # nobody chose these with a probability
+    assert {line.confidence for line in undone.operations} == {None}
+    with open_bank(path) as again:
+        assert again.history()[-3:] == [change, nothing, undone]
+        assert [line.confidence for each in again.history(1) for line in each.operations] == [None, 0.5, None]
+
+
 def test_a_turn_is_decided_once(store):
     message = store.record("Andrew", "I adopted a dog.", None)
     change = add(store, "Andrew has a dog.", message_id=message.id)

@@ -9,7 +9,7 @@ import pytest
 from memr1_lite.answer_agent import AnswerAgent, AnswerTemplate
 from memr1_lite.errors import ClosedError, MalformedOutputError, ModelError
 from memr1_lite.llm import END, Choice, Embedder, Forced, FreeText, LanguageModel, Segment
-from memr1_lite.memory_manager import ManagerTemplate, MemoryManager
+from memr1_lite.memory_manager import ManagerTemplate, MemoryManager, parse_operations
 from memr1_lite.records import Add, Candidate, Memory, Message, Update
 from memr1_lite.testing import HashEmbedder, ScriptedModel
 
@@ -30,14 +30,23 @@ def test_the_agents_speak_through_it():
     )
     decision = MemoryManager(model).decide(MESSAGE, [BUDDY])
     assert decision.operations == (
-        Update(op="UPDATE", memory_id=7, version=3, text="Andrew has two dogs."),
-        Add(op="ADD", text="Scout is new."),
+        Update(op="UPDATE", memory_id=7, version=3, text="Andrew has two dogs.", confidence=1.0),
+        Add(op="ADD", text="Scout is new.", confidence=1.0),
     )
     shown = [Candidate(kind="memory", id=7, text=BUDDY.text)]
     assert AnswerAgent(model).answer("How many dogs?", shown).text == "two"
     assert not AnswerAgent(model).answer("How many cats?", shown).known
     assert model.prompts[0].startswith("[1] Andrew has a dog named Buddy.\nMessage: no date | Andrew: I adopted")
     assert model.prompts[2].endswith("Question: How many cats?\n")
+
+
+def test_an_operation_is_as_sure_as_its_choices_together_and_texts_do_not_count():
+    values = ("UPDATE", "[1]", " Andrew has two dogs.", "ADD", " Scout is new.", "DELETE", "[2]", END)
+    tea = Memory(id=9, text="Andrew likes tea.")
+    said = parse_operations(values, [BUDDY, tea], (0.5, 0.5, 0.01, 0.75, 0.02, 0.25, 0.5, 0.9))
+    assert [operation.confidence for operation in said] == [0.25, 0.75, 0.125]
+    assert [operation.confidence for operation in parse_operations(("NOOP",), [], (0.5,))] == [0.5]
+    assert {operation.confidence for operation in parse_operations(values, [BUDDY, tea])} == {None}
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,10 @@ Reason = Literal["manager", "gate", "forget", "undo"]
 
 _INSERT_OPERATION = """
     INSERT INTO operations (change_id, op, memory_id, old_text, new_text, old_version, new_version,
-        old_message_id, old_at, old_embedding, old_created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        old_message_id, old_at, old_embedding, old_created_at, confidence)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_OPERATION_COLUMNS = "seq, change_id, op, memory_id, old_text, new_text"
+_OPERATION_COLUMNS = "seq, change_id, op, memory_id, old_text, new_text, confidence"
 
 # A later change is in the way unless it and the one that took it back are both later: together they are nothing.
 _LATER = f"""
@@ -203,16 +204,17 @@ class Changes(Memories):
     def _apply_one(
         self, change_id: int, operation: Operation, blobs: Mapping[str, bytes], message_id: int | None, at: str | None
     ) -> None:
+        sure = operation.confidence
         match operation:
             case Noop():
-                self._log(change_id, "NOOP", None, None, None, None)
+                self._log(change_id, "NOOP", None, None, None, None, sure)
             case Add(text=text):
-                self._insert(change_id, None, text, message_id, at, blobs[text], None)
+                self._insert(change_id, None, text, message_id, at, blobs[text], None, sure)
             case Update(memory_id=memory_id, version=version, text=text):
                 old = self._seen(memory_id, version)
-                self._replace(change_id, old, text, message_id, at, blobs[text])
+                self._replace(change_id, old, text, message_id, at, blobs[text], sure)
             case Delete(memory_id=memory_id, version=version):
-                self._remove(change_id, self._seen(memory_id, version))
+                self._remove(change_id, self._seen(memory_id, version), sure)
 
     def _seen(self, memory_id: int, version: int) -> sqlite3.Row:
         row = self._row("SELECT * FROM memories WHERE id = ?", memory_id)
@@ -257,6 +259,7 @@ class Changes(Memories):
         at: str | None,
         embedding: bytes,
         created_at: str | None,
+        confidence: float | None = None,
     ) -> None:
         version = 1
         if memory_id is not None:
@@ -275,10 +278,17 @@ class Changes(Memories):
             created_at or moment_now,
             moment_now,
         )
-        self._log(change_id, "ADD", new_id, None, text, version)
+        self._log(change_id, "ADD", new_id, None, text, version, confidence)
 
     def _replace(
-        self, change_id: int, old: sqlite3.Row, text: str, message_id: int | None, at: str | None, embedding: bytes
+        self,
+        change_id: int,
+        old: sqlite3.Row,
+        text: str,
+        message_id: int | None,
+        at: str | None,
+        embedding: bytes,
+        confidence: float | None = None,
     ) -> None:
         version = old["version"] + 1
         self._write(
@@ -292,11 +302,11 @@ class Changes(Memories):
             now(),
             old["id"],
         )
-        self._log(change_id, "UPDATE", old["id"], old, text, version)
+        self._log(change_id, "UPDATE", old["id"], old, text, version, confidence)
 
-    def _remove(self, change_id: int, old: sqlite3.Row) -> None:
+    def _remove(self, change_id: int, old: sqlite3.Row, confidence: float | None = None) -> None:
         self._write("DELETE FROM memories WHERE id = ?", old["id"])
-        self._log(change_id, "DELETE", old["id"], old, None, None)
+        self._log(change_id, "DELETE", old["id"], old, None, None, confidence)
 
     def _log(
         self,
@@ -306,11 +316,13 @@ class Changes(Memories):
         old: sqlite3.Row | None,
         text: str | None,
         version: int | None,
+        confidence: float | None = None,
     ) -> None:
         before: tuple[Value, ...] = (None,) * 6
         if old is not None:
             before = tuple(old[key] for key in ("text", "version", "message_id", "at", "embedding", "created_at"))
-        self._write(_INSERT_OPERATION, change_id, op, memory_id, before[0], text, before[1], version, *before[2:])
+        names = change_id, op, memory_id, before[0], text, before[1], version
+        self._write(_INSERT_OPERATION, *names, *before[2:], confidence)
 
 
 def _change_of(row: sqlite3.Row, operations: Sequence[AppliedOperation]) -> Change:
