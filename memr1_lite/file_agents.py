@@ -16,7 +16,7 @@ from memr1_lite import answer_agent, memory_manager
 from memr1_lite.answer_agent import AnswerAgent, answer_prompt
 from memr1_lite.config import Agents, BankConfig
 from memr1_lite.control import begin
-from memr1_lite.errors import ClosedError, ModelLoadError
+from memr1_lite.errors import ClosedError, InvalidInputError, ModelLoadError
 from memr1_lite.llama.model import LlamaModel
 from memr1_lite.llama.process import ProcessModel
 from memr1_lite.llama.purpose import BOTH_ROLES, refuse_other_purpose
@@ -70,20 +70,32 @@ class FileAgents:
         with self._in_use():
             return self._loaded_answerer().answer(question, candidates, distil=distil)
 
-    def warm(self) -> None:
-        """Load both models and evaluate what stands at the beginning of every prompt.
+    def warm(self, roles: Sequence[Role] = ROLES) -> None:
+        """Load the models of ``roles`` and evaluate what stands at the beginning of each of their prompts.
 
         :raises ModelLoadError: a file is missing or unusable
         """
+        nothing = Message(id=0, speaker="user", text="")
         with self._in_use():
-            manager, answerer = self._loaded_manager(), self._loaded_answerer()
-            nothing = Message(id=0, speaker="user", text="")
-            for model, prompt in (
-                (manager.model, manager_prompt(nothing, (), manager.instructions)),
-                (answerer.model, answer_prompt("", (), answerer.instructions)),
-            ):
-                assert isinstance(model, Model)
-                model.prepare(prompt)
+            for role in roles:
+                agent = self._loaded_manager() if role == "manager" else self._loaded_answerer()
+                if isinstance(agent, MemoryManager):
+                    prompt = manager_prompt(nothing, (), agent.instructions)
+                else:
+                    prompt = answer_prompt("", (), agent.instructions)
+                assert isinstance(agent.model, Model)
+                agent.model.prepare(prompt)
+
+    def prompt_tokens(self, question: str, candidates: Sequence[Candidate]) -> int:
+        """How many tokens :meth:`answer` has its model read.
+
+        :raises InvalidInputError: the model is in a process of its own, which counts nothing for others
+        """
+        with self._in_use():
+            agent = self._loaded_answerer()
+            if not isinstance(agent.model, LlamaModel):
+                raise InvalidInputError('Tokens are counted in this process only: BankConfig(engine="thread").')
+            return agent.model.count_tokens(answer_prompt(question, candidates, agent.instructions))
 
     def close(self) -> None:
         """Free the models; twice is fine."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 import time
+from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
@@ -14,7 +16,7 @@ from memr1_lite import cli
 from memr1_lite.cli import bench as command
 from memr1_lite.config import Agents, BankConfig
 from memr1_lite.embedders import LexicalEmbedder
-from memr1_lite.errors import ContextOverflowError, ModelLoadError
+from memr1_lite.errors import ContextOverflowError, MalformedOutputError, ModelLoadError
 from memr1_lite.evaluation import bench as module
 from memr1_lite.evaluation.bench import (
     AT_LEAST,
@@ -31,10 +33,11 @@ from memr1_lite.evaluation.bench import (
     within,
 )
 from memr1_lite.evaluation.bench_table import bench_lines
+from memr1_lite.evaluation.counted import CountedAgents
 from memr1_lite.evaluation.hand import hand_cases
 from memr1_lite.evaluation.statistics import share_interval
 from memr1_lite.file_agents import FileAgents
-from memr1_lite.records import Message
+from memr1_lite.records import Candidate, Message, Reply
 
 TIMES = Times(
     count=3, p50=0.1, p95=0.2, think=0.08, embed=0.001, rest=0.01, model_calls=1.0, tokens_in=70, tokens_out=9, errors=1
@@ -83,17 +86,83 @@ def test_everything_is_measured_a_few_times_and_nothing_is_left_behind(model, tm
     assert f"{len(SHOWN) * len(thread_counts()) - 1} profiles left out for want of time" in bench_lines(found, 1.0)
 
 
-def test_with_time_for_it_every_profile_is_measured_and_what_does_not_fit_is_said(model, monkeypatch):
+def test_with_time_for_it_every_profile_is_measured_and_what_does_not_fit_is_said(model, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "hand_cases", lambda: hand_cases()[:16])
     monkeypatch.setattr(
         module, "SHARES", {"rates": 0.0, "remember": 0.0, "ask": 0.0, "profiles": 1.0, "contradictions": 0.0}
     )
     monkeypatch.setattr(module, "SHOWN", (5, 60))
-    found = bench(Agents(manager=model, answerer=model), LexicalEmbedder(), 100.0)
+    asked, loaded = [], []
+
+    class Noting(FileAgents):
+        def answer(self, question, candidates, *, distil=True):
+            asked.append((len(candidates), question, candidates))
+            return super().answer(question, candidates, distil=distil)
+
+        def close(self):
+            loaded.append(self.loaded)
+            super().close()
+
+    monkeypatch.setattr(module, "FileAgents", Noting)
+    upheld = Contradictions(histories=40, upheld=share_interval(30, 40))
+    monkeypatch.setattr(module, "_timed", lambda *_: TIMES)  # only profiles ask
+    monkeypatch.setattr(module, "_contradictions", lambda *_: upheld)
+    answerer = shutil.copy(model, tmp_path / "answerer.gguf")
+    found = bench(Agents(manager=model, answerer=answerer), LexicalEmbedder(), 100.0)
     rows = [(each.candidates, each.threads) for each in found.profiles]
     assert rows == [(shown, threads) for threads in thread_counts() for shown in (5, 60)]
     for each in found.profiles:  # the model was made for 2,048 tokens
         assert (each.p95 is None) == (each.count == 0) == (each.candidates == 60) == (each.context > 2048)
+    assert {count for count, *_ in asked} == {5, 60}
+    assert loaded[-len(thread_counts()) :] == [1] * len(thread_counts())  # answering takes no Manager
+    prompts = [(question, candidates) for count, question, candidates in asked if count == 5]
+    for context, fits in ((found.profiles[0].context, True), (found.profiles[0].context - 256, False)):
+        assert all_fit(Agents(answerer=model), context, prompts) == fits
+
+
+def all_fit(agents, context, prompts):
+    with closing(FileAgents(agents, BankConfig(context=context))) as loaded:
+        for question, candidates in prompts:
+            try:
+                loaded.answer(question, candidates)
+            except ContextOverflowError:
+                return False
+            except MalformedOutputError:  # so does bench: the prompt was read
+                pass
+    return True
+
+
+def test_the_time_of_a_call_is_split_into_agents_embedder_and_the_rest(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def passes(seconds):
+        now[0] += seconds
+
+    class Slow(LexicalEmbedder):
+        def embed(self, texts):
+            passes(5.0)
+            return super().embed(texts)
+
+    class Thinking:
+        def answer(self, question, candidates, *, distil=True):
+            passes(7.0)
+            if question == "fails":
+                raise MalformedOutputError("No answer.", raw="")
+            return Reply(text="yes", known=True, prompt_tokens=30, output_tokens=2)
+
+    embedder, agents = TimedEmbedder(Slow()), CountedAgents(Thinking())
+
+    def call(question):
+        embedder.embed([question])
+        passes(3.0)
+        agents.answer(question, [Candidate(kind="memory", id=1, text="a")])
+
+    embedder.embed(["not of a call"])
+    times = module._timed(iter(["one", "two", "fails"]), call, agents, embedder)
+    assert (times.count, times.errors, times.model_calls) == (3, 1, 1.0)
+    assert (times.p50, times.think, times.embed, times.rest) == (15.0, 7.0, 5.0, 3.0)
+    assert (times.tokens_in, times.tokens_out) == pytest.approx((20.0, 4 / 3))
 
 
 def test_more_time_means_more_cases():

@@ -13,8 +13,9 @@ from gguf_maker import make_checkpoint, make_gguf
 from convert.to_gguf import to_gguf
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents, BankConfig
-from memr1_lite.errors import ClosedError, MalformedOutputError, ModelLoadError
+from memr1_lite.errors import ClosedError, ContextOverflowError, InvalidInputError, MalformedOutputError, ModelLoadError
 from memr1_lite.file_agents import FileAgents
+from memr1_lite.llama.model import OUTPUT_RESERVE
 from memr1_lite.memory_manager import PROMPT_VERSION
 from memr1_lite.records import Candidate, Message
 
@@ -157,6 +158,24 @@ def test_warming_loads_both_models_and_evaluates_fixed_instructions(stranger_fil
     agents.close()
     with pytest.raises(ClosedError):
         agents.warm()
+
+
+def test_only_the_model_that_is_asked_for_is_warmed(stranger_file, manager_file):
+    agents = FileAgents(Agents(manager=manager_file, answerer=stranger_file), BankConfig(threads=1))
+    agents.warm(["answerer"])
+    assert (agents.loaded, agents._manager) == (1, None)
+    agents.close()
+
+
+def test_tokens_are_counted_as_the_model_reads_them(stranger_file):
+    many = [CANDIDATE] * 30
+    with contextlib.closing(FileAgents(Agents(answerer=stranger_file), BankConfig(threads=1, context=512))) as agents:
+        with pytest.raises(ContextOverflowError) as refused:
+            agents.answer("Which dog?", many)
+        assert agents.prompt_tokens("Which dog?", many) + OUTPUT_RESERVE == refused.value.needed
+    apart = FileAgents(Agents(answerer=stranger_file), BankConfig(threads=1, engine="process"))
+    with contextlib.closing(apart), pytest.raises(InvalidInputError, match="in this process only"):
+        apart.prompt_tokens("Which dog?", many)
 
 
 def test_a_file_with_another_checksum_than_pinned_is_refused(manager_file):

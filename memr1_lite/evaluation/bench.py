@@ -303,7 +303,7 @@ def _profiles(
 ) -> list[Profile]:
     """Every number of threads with every number of candidates, as far as the time goes."""
     ends, found = time.perf_counter() + seconds, list[Profile]()
-    rows = [(threads, shown) for threads in thread_counts() for shown in SHOWN]
+    rows = len(thread_counts()) * len(SHOWN)
     for threads in thread_counts():
         with (
             closing(FileAgents(agents, BankConfig(threads=threads))) as loaded,
@@ -312,10 +312,10 @@ def _profiles(
             for shown in SHOWN:
                 left = ends - time.perf_counter()
                 if left > 0 or not found:
-                    loaded.warm()
-                    share = max(left, 0.0) / (len(rows) - rows.index((threads, shown)))
+                    loaded.warm(["answerer"])
+                    share = max(left, 0.0) / (rows - len(found))
                     found.append(_profile(bank, loaded, cases, shown, threads, share))
-                done(SHARES["profiles"] / len(rows))
+                done(SHARES["profiles"] / rows)
     return found
 
 
@@ -333,7 +333,7 @@ def _profile(
         ids = {candidate.id for candidate in found if candidate.kind == "memory"}
         found = [*found, *(other for other in others if other.id not in ids)][:shown]
         try:
-            needed = max(needed, agents.answer(case.question, found).prompt_tokens + OUTPUT_RESERVE)
+            agents.answer(case.question, found)
         except ContextOverflowError as error:
             return Profile(
                 candidates=shown, context=_stepped(error.needed), threads=threads, count=0, p50=None, p95=None
@@ -341,6 +341,7 @@ def _profile(
         except MalformedOutputError:  # it took its time all the same
             pass
         took.append(time.perf_counter() - began)
+        needed = max(needed, agents.prompt_tokens(case.question, found) + OUTPUT_RESERVE)
     return Profile(
         candidates=shown,
         context=_stepped(needed),
