@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, get_args
 
 from memr1_lite.answer_agent import UNKNOWN
 from memr1_lite.config import Agents, BankConfig
@@ -22,8 +22,8 @@ from memr1_lite.errors import (
     MalformedOutputError,
 )
 from memr1_lite.file_agents import FileAgents
-from memr1_lite.gate import check_text
-from memr1_lite.intake import Intake
+from memr1_lite.gate import check_line, check_text, whole
+from memr1_lite.intake import MAX_SPEAKER_CHARS, Intake
 from memr1_lite.ledger import Moment
 from memr1_lite.llama.embedding import LlamaEmbedder
 from memr1_lite.llm import Embedder
@@ -224,29 +224,44 @@ class MemoryBank(Intake):
 
         Each one says why it was found. A turn that a memory was written from counts for that memory.
 
-        :param speaker: only what this speaker said, and memories last written from it
+        :param speaker: only what this speaker said, and memories last written from it; where nobody's name is written
+            exactly so, upper and lower case are the same
         :param since: only what was said at or after this moment, on the speaker's own clock
         :param until: only what was said before this moment
         :param legs: ``words`` or ``vectors`` search by one of the two alone, without the turns around, for comparison
         :param as_of: search the bank as it stood then: a moment of this machine's clock, or right after a change.
             What was purged since is not found. It costs a copy of the bank in memory.
         :param deadline: seconds that it may take
-        :raises InvalidInputError: a blank query, a ``k`` below 1, no moment
+        :raises InvalidInputError: a blank query, a ``k`` below 1, no moment, ``until`` not after ``since``, no such
+            ``legs``, or a ``speaker`` that is several people but for upper and lower case
         :raises DeadlineError: the deadline passed
         :raises ChangeNotFoundError: no such change
         """
         store = self._open_store()
         check_text(query, "query", self._config.max_message_chars)
-        if k < 1:
-            raise InvalidInputError(f"k={k} is too few: ask for at least 1.")
+        k = whole(k, "k", 1)
+        if legs not in get_args(Legs):
+            raise InvalidInputError(f"legs={legs!r} is none of {', '.join(get_args(Legs))}.")
         if deadline is not None:
             with self._calls.limited(deadline) as call:
                 found = self.search(query, k, speaker=speaker, since=since, until=until, as_of=as_of, legs=legs)
                 call.check()  # the legs look too
                 return found
-        span = Span(speaker=speaker, since=as_datetime(since), until=as_datetime(until))
-        limits = None if span == Span() else span
+        limits = self._limits(speaker, since, until)
         if as_of is None:
             return self._retriever.candidates(query, k, limits, legs)
-        with store.as_of(*self._instant(as_of)) as past:
+        with store.as_of(*self._instant(as_of, "as_of")) as past:
             return retriever_over(past, self._embedder, IN_MEMORY, self._config).candidates(query, k, limits, legs)
+
+    def _limits(
+        self, speaker: str | None, since: str | date | datetime | None, until: str | date | datetime | None
+    ) -> Span | None:
+        if speaker is not None:
+            check_line(speaker, "speaker", limit=MAX_SPEAKER_CHARS)
+            speaker = self._open_store().speaker_called(speaker)
+        span = Span(speaker=speaker, since=as_datetime(since, "since"), until=as_datetime(until, "until"))
+        if span.since is not None and span.until is not None and span.until <= span.since:
+            raise InvalidInputError(
+                f"until={until!r} is not after since={since!r}: until is the first moment that is left out."
+            )
+        return None if span == Span() else span

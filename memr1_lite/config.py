@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from memr1_lite.errors import InvalidInputError
 from memr1_lite.llm import MAX_SHOWN
 
 
-class Agents(BaseModel):
+class Settings(BaseModel):
+    """Settings by keyword, fixed from then on.
+
+    :raises InvalidInputError: a misspelt one, one that is out of bounds, or some that contradict each other
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __init__(self, **settings: object) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise InvalidInputError(self._refusal(error)) from error
+
+    @classmethod
+    def _refusal(cls, error: ValidationError) -> str:
+        """What is wrong first: the rest may follow from it."""
+        first = error.errors()[0]
+        reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+        if not first["loc"]:
+            return f"{cls.__name__}: {reason}."
+        name = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            near = get_close_matches(name, cls.model_fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(cls.model_fields)}."
+            return f"{cls.__name__} has no setting {name!r}: {hint}"
+        return f"{cls.__name__}({name}={first['input']!r:.60}): {reason[0].lower()}{reason[1:]}."
+
+
+class Agents(Settings):
     """Which GGUF files think. None means the bundled agent of that role.
 
     With ``base`` both agents are that one model, loaded once, each with its own LoRA on top; without a LoRA it is the
     base itself that plays the role.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     manager: Path | None = None
     answerer: Path | None = None
@@ -40,10 +69,8 @@ class Agents(BaseModel):
         return self
 
 
-class BankConfig(BaseModel):
-    """The settings of a bank; a misspelt one is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class BankConfig(Settings):
+    """The settings of a bank."""
 
     similar: int = Field(default=8, ge=1, le=MAX_SHOWN)
     """Memories shown to the Memory Manager. The paper shows five per fact; eight keeps the right one in view."""

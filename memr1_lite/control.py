@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from numbers import Real
 from typing import Protocol
 
 from memr1_lite.errors import CallCancelledError, DeadlineError, InvalidInputError, ModelError
@@ -41,8 +42,8 @@ class Call:
     """
 
     def __init__(self, deadline: float | None = None, listen: Callable[[str], None] | None = None) -> None:
-        if deadline is not None and not deadline >= 0:
-            raise InvalidInputError(f"deadline={deadline} is no time from now: give seconds, or None.")
+        if deadline is not None and not (isinstance(deadline, Real) and 0 <= deadline <= threading.TIMEOUT_MAX):
+            raise InvalidInputError(f"deadline={deadline!r:.60} is no time from now: give seconds, or None.")
         self.listen = listen
         self._deadline = deadline
         self._end = None if deadline is None else time.monotonic() + deadline

@@ -11,6 +11,7 @@ from memr1_lite.dates import MONTHS, as_datetime
 from memr1_lite.errors import InvalidInputError
 from memr1_lite.records import Record
 from memr1_lite.shapes import expect, expect_visible, parse_json, read_text, wrong_shape
+from memr1_lite.store import EXPORT_FORMAT
 
 _SESSION = re.compile(r"session_(\d+)")
 _SESSION_TIME = re.compile(r"(\d{1,2}):(\d{2}) ?(am|pm) on (\d{1,2}) ([A-Z][a-z]+),? (\d{4})", re.IGNORECASE)
@@ -89,6 +90,9 @@ def read_jsonl(path: str | Path) -> list[Turn]:
         entry = expect(
             parse_json(path, line, number), dict, path, place, 'an object such as {"speaker": ..., "text": ...}'
         )
+        if entry.get("format") == EXPORT_FORMAT:
+            told = "the export of a bank: `memr1 import --format bank` and MemoryBank.import_bank() take it"
+            raise wrong_shape(path, place, "a turn of a conversation", told)
         if unknown := sorted(set(entry) - _LINE_KEYS):
             raise wrong_shape(
                 path, place, f"only the keys {', '.join(sorted(_LINE_KEYS))}", f"also {', '.join(unknown)}"

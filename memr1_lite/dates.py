@@ -45,13 +45,15 @@ _RELATIVE = re.compile(
     rf"|(?P<which>last|next|this)\s+(?P<what>{'|'.join(WEEKDAYS)}|week|weekend|month|year))\b(?!'s)",
     re.IGNORECASE,
 )
+_GIVE = "give a datetime or ISO 8601 text, such as '2023-06-16' or '2023-06-16T19:20'."
 
 
-def as_datetime(at: str | date | datetime | None) -> datetime | None:
+def as_datetime(at: str | date | datetime | None, name: str = "at") -> datetime | None:
     """Read a moment: a datetime, a date, or an ISO 8601 text such as ``2023-06-16`` or ``2023-06-16T19:20``.
 
     The result has no time zone: it is the speaker's own clock.
 
+    :param name: the argument that it is, for the error
     :raises InvalidInputError: not such a text
     """
     if at is None:
@@ -63,22 +65,19 @@ def as_datetime(at: str | date | datetime | None) -> datetime | None:
     try:
         return isoparse(at.strip()).replace(tzinfo=None)
     except (ValueError, AttributeError, OverflowError) as error:
-        raise InvalidInputError(
-            f"at={at!r} is not a date: give a datetime or ISO 8601 text, such as '2023-06-16' or '2023-06-16T19:20'."
-        ) from error
+        raise InvalidInputError(f"{name}={at!r} is not a date: {_GIVE}") from error
 
 
-def as_instant(at: str | date | datetime) -> datetime:
+def as_instant(at: str | date | datetime, name: str) -> datetime:
     """Read a moment of this machine's clock, as :func:`as_datetime` does, but with its time zone: here, if none.
 
+    :param name: the argument that it is, for the error
     :raises InvalidInputError: not such a text
     """
     try:
         return (at if isinstance(at, datetime) else isoparse(str(at).strip())).astimezone()
     except (ValueError, OverflowError) as error:
-        raise InvalidInputError(
-            f"{at!r} is not a moment: give a datetime or ISO 8601 text, such as '2023-06-16' or '2023-06-16T19:20'."
-        ) from error
+        raise InvalidInputError(f"{name}={at!r} is not a moment: {_GIVE}") from error
 
 
 def written_date(at: datetime | date | None) -> str:

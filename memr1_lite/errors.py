@@ -9,8 +9,7 @@ MemR1Error
 │   ├── MalformedOutputError   what the model said cannot be used: .raw
 │   ├── EngineCrashedError     the process that ran llama.cpp died; the next call starts another
 │   ├── CallCancelledError     somebody called cancel()
-│   ├── DeadlineError          the call's deadline passed
-│   └── ClosedError            used after close()
+│   └── DeadlineError          the call's deadline passed
 ├── StoreError                 the database's side
 │   ├── NotABankError          a SQLite file of somebody else, or no SQLite file at all
 │   ├── SchemaTooNewError      written by a newer memr1_lite: .found, .supported
@@ -19,6 +18,7 @@ MemR1Error
 │   ├── StaleDecisionError     a memory changed while the model thought: .memory_id
 │   ├── UndoConflictError      later changes build on it: .change_id, .memory_ids, .later
 │   └── EmbedderMismatchError  vectors of another embedder: .expected, .found
+├── ClosedError                a bank or model was used after close()
 ├── VectorIndexError           wrong dimension or a vector that is not finite
 └── MissingExtraError          an optional part is not installed: .extra (also an ImportError)
 """
@@ -84,8 +84,8 @@ class DeadlineError(ModelError):
     """The call's deadline passed; nothing was changed."""
 
 
-class ClosedError(ModelError):
-    """A bank or model was used after it had been closed."""
+class ClosedError(MemR1Error):
+    """A bank or model was used after it had been closed: a mistake of the program, and no failure of a model."""
 
 
 class StoreError(MemR1Error):

@@ -6,6 +6,7 @@ stays searchable). So only whole messages made of a small closed set of phrases 
 
 from __future__ import annotations
 
+import operator
 import re
 import unicodedata
 from datetime import datetime
@@ -27,6 +28,7 @@ CHIT_CHAT = frozenset(phrase for line in _PHRASES.split("\n") for phrase in line
 _LONGEST_PHRASE = max(len(phrase.split()) for phrase in CHIT_CHAT)
 _LONGEST_MESSAGE = 12
 _WORD = re.compile(r"\w+")
+_BITS = 63
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -56,6 +58,22 @@ def is_chit_chat(text: str) -> bool:
 def says_the_same(text: str, at: datetime | None, other: str, other_at: datetime | None) -> bool:
     """Whether two turns are the same words about the same days: "yesterday" said on two days is two facts."""
     return words_of(resolved(text, at)) == words_of(resolved(other, other_at))
+
+
+def whole(value: int, name: str, least: int | None = None) -> int:
+    """``value`` as Python's own int: a whole number of any library, at least ``least``, that SQLite can hold.
+
+    :raises InvalidInputError: naming the argument
+    """
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise InvalidInputError(f"{name}={value!r:.60} is not a whole number.") from error
+    if number.bit_length() > _BITS:
+        raise InvalidInputError(f"{name} is a number of {number.bit_length()} bits: SQLite holds {_BITS}.")
+    if least is not None and number < least:
+        raise InvalidInputError(f"{name}={number} is too small: give at least {least}.")
+    return number
 
 
 def check_text(text: str, name: str, limit: int) -> None:

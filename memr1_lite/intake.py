@@ -9,7 +9,7 @@ from memr1_lite.config import BankConfig
 from memr1_lite.control import Calls
 from memr1_lite.dates import as_datetime
 from memr1_lite.decision_flow import DecisionFlow, Manager, in_order_said
-from memr1_lite.errors import ClosedError, InvalidInputError, ModelError, ModelLoadError
+from memr1_lite.errors import InvalidInputError, ModelError, ModelLoadError
 from memr1_lite.gate import check_line, check_text
 from memr1_lite.later import Later, Progress
 from memr1_lite.ledger import Ledger
@@ -90,7 +90,7 @@ class Intake(Ledger):
         return message
 
     def flush(self, progress: Progress | None = None) -> int:
-        """Wait until every pending turn was decided about; returns how many were.
+        """Wait until every pending turn was decided about, those kept by :meth:`record` too; returns how many were.
 
         :param progress: is told how many were, and how many are left, as it goes
         :raises ModelError: the first failure; turns that the model could not decide about are still pending
@@ -156,7 +156,7 @@ class Intake(Ledger):
         for message in in_order_said(self.pending()):
             try:
                 changes.append(self._flow.decide(message, late=True))
-            except (ModelLoadError, ClosedError):
+            except ModelLoadError:  # no later turn would fare better
                 raise
             except ModelError as error:
                 first = first or error

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from memr1_lite.control import NO_THREAD, Calls, begin
-from memr1_lite.errors import CallCancelledError, ClosedError, MemR1Error, ModelError, ModelLoadError
+from memr1_lite.errors import CallCancelledError, MemR1Error, ModelError, ModelLoadError
 from memr1_lite.records import Change, Message
 
 RECHECK_SECONDS = 5.0
@@ -76,6 +76,7 @@ class Later:
     def _flush(self, progress: Progress | None) -> int:
         with self._state:
             began = told = self._decided
+            said = (0, -1)
         self.wake()
         while True:
             with self._state:
@@ -84,8 +85,9 @@ class Later:
                 told, left = self._decided, self._left
                 error = self._error or next(iter(self._failed.values()), None)
                 over = not self._work or self._error is not None
-            if progress is not None and told > began:
-                progress(told - began, left)  # without the lock: it may take its time
+            if progress is not None and told > began and (told - began, left) != said:
+                said = (told - began, left)
+                progress(*said)  # without the lock: it may take its time
             if over:
                 break
         if error is not None:
@@ -162,7 +164,7 @@ class Later:
         try:
             with self._calls.limited(None):
                 self._decide(message)
-        except (ModelLoadError, ClosedError, CallCancelledError):
+        except (ModelLoadError, CallCancelledError):
             raise
         except ModelError as error:
             self._failed[message.id] = error

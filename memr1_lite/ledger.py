@@ -8,7 +8,8 @@ from datetime import date, datetime
 from pathlib import Path
 
 from memr1_lite.dates import as_instant
-from memr1_lite.errors import ClosedError, ConversationFormatError, InvalidInputError, MemR1Error
+from memr1_lite.errors import ClosedError, ConversationFormatError, MemR1Error
+from memr1_lite.gate import whole
 from memr1_lite.llm import Embedder
 from memr1_lite.records import Change, Difference, Memory, Message
 from memr1_lite.retriever import Retriever, spoken
@@ -35,16 +36,15 @@ class Ledger:
 
         :raises MemoryNotFoundError: no live memory has this id
         """
-        return self._open_store().memory(memory_id)
+        return self._open_store().memory(whole(memory_id, "memory_id"))
 
     def list(self, limit: int | None = None, offset: int = 0) -> builtins.list[Memory]:
         """The memories, oldest first.
 
-        :raises InvalidInputError: a negative number
+        :raises InvalidInputError: a negative number, or none
         """
-        if offset < 0 or (limit is not None and limit < 0):
-            raise InvalidInputError(f"limit={limit} and offset={offset} must not be negative.")
-        return self._open_store().memories(limit=limit, offset=offset)
+        limit = None if limit is None else whole(limit, "limit", 0)
+        return self._open_store().memories(limit=limit, offset=whole(offset, "offset", 0))
 
     def pending(self) -> builtins.list[Message]:
         """The turns that no decision has been made about yet, in the order they were recorded."""
@@ -61,7 +61,7 @@ class Ledger:
 
         :raises MemoryNotFoundError: no memory ever had this id
         """
-        return self._open_store().history(memory_id)
+        return self._open_store().history(None if memory_id is None else whole(memory_id, "memory_id"))
 
     def undo(self, change: Change | int) -> Change:
         """Take one change back, whoever made it; undoing the result is redoing.
@@ -69,7 +69,7 @@ class Ledger:
         :raises ChangeNotFoundError: no such change
         :raises UndoConflictError: later changes built on it, which the error names; nothing was changed
         """
-        return self._open_store().undo(_id_of(change))
+        return self._open_store().undo(_id_of(change, "change"))
 
     def forget(self, memory_id: int, *, purge: bool = False) -> Change | None:
         """Delete a memory. It stays in the history and can be undone, unless ``purge`` erases it everywhere.
@@ -81,7 +81,7 @@ class Ledger:
         """
         store = self._open_store()
         try:
-            return store.forget(memory_id, purge=purge)
+            return store.forget(whole(memory_id, "memory_id"), purge=purge)
         finally:
             if purge:  # also where the store could not overwrite all of its own bytes yet
                 self._retriever.rebuild()
@@ -93,15 +93,15 @@ class Ledger:
         :raises InvalidInputError: no moment
         :raises ChangeNotFoundError: no such change
         """
-        return self._open_store().diff(self._instant(since)[0])
+        return self._open_store().diff(self._instant(since, "since")[0])
 
-    def _instant(self, moment: Moment) -> tuple[int, datetime]:
-        """The last change up to ``moment``, and its time."""
+    def _instant(self, moment: Moment, name: str) -> tuple[int, datetime]:
+        """The last change up to ``moment``, the argument ``name``, and its time."""
         store = self._open_store()
         if isinstance(moment, Change | int):
-            change = store.change(_id_of(moment))
+            change = store.change(_id_of(moment, name))
             return change.id, change.created_at
-        at = as_instant(moment)
+        at = as_instant(moment, name)
         return store.change_at(at), at
 
     # The file
@@ -222,5 +222,5 @@ class Ledger:
         return self._store
 
 
-def _id_of(change: Change | int) -> int:
-    return change.id if isinstance(change, Change) else change
+def _id_of(change: Change | int, name: str) -> int:
+    return change.id if isinstance(change, Change) else whole(change, name)

@@ -240,5 +240,5 @@ def test_the_command_prints_tables_or_json(model, monkeypatch):
     assert both.exit_code == 2
     assert "MODEL plays both roles" in both.stderr
     missing = CliRunner().invoke(cli.main, ["bench", "none.gguf"])
-    assert missing.exit_code == 1
+    assert missing.exit_code == 2
     assert "none.gguf" in missing.stderr

@@ -509,9 +509,9 @@ def test_two_loras_on_one_base_are_agents_too_and_all_three_files_are_named(tmp_
         assert line in done.stdout
     both = CliRunner().invoke(cli.main, [*command, "--base", str(base), "--manager", str(base)])
     assert both.exit_code == 2
-    assert "Error: Base is the model of both agents: give LoRAs for it, or manager and answerer" in both.stderr
+    assert "Error: Agents: base is the model of both agents: give LoRAs for it, or manager and answerer" in both.stderr
     alone = CliRunner().invoke(cli.main, [*command, *loras])
-    assert "Error: A LoRA needs the model that it was trained on: give base as well.\n" in alone.stderr
+    assert "Error: Agents: a LoRA needs the model that it was trained on: give base as well.\n" in alone.stderr
 
 
 def test_a_run_killed_at_any_moment_goes_on_and_ends_as_if_it_had_not_been(tmp_path):

@@ -87,6 +87,7 @@ def test_lists_show_ids_and_texts(run, path):
     assert run("list", path).stdout == "[1] Andrew has a dog named Buddy.  (7 May 2023)\n"
     assert run("search", path, "dog").stdout == "[1] Andrew has a dog named Buddy.  (7 May 2023)\n"
     assert run("search", path, "dog", "--until", "2023-05-07").stdout == ""
+    assert run("search", path, "dog", "--speaker", "USER").stdout == run("search", path, "dog").stdout
     why = json.loads(run("search", path, "dog", "--json").stdout)
     assert (why["words"], why["keyword_rank"], why["vector_rank"], why["word_score"]) == (["dog"], 1, 1, 1.0)
     assert "memories     1\n" in run("stats", path).stdout
@@ -110,6 +111,7 @@ def test_out_and_in_again(run, path, tmp_path):
     assert run("export", path, "-").stdout == Path(file).read_text()
     assert run("import", copy, file, "--format", "bank").stdout == "1 turns, 1 memories, 0 turns pending\n"
     assert run("history", copy).stdout == run("history", path).stdout
+    assert "--format bank" in run("import", copy, file, exit_code=1).stderr
     assert "not empty" in run("import", copy, file, "--format", "bank", exit_code=1).stderr
     run("backup", path, str(tmp_path / "backup.db"))
     assert run("list", str(tmp_path / "backup.db")).stdout == run("list", path).stdout
@@ -285,8 +287,15 @@ def test_the_demo_tells_a_story_over_several_days_and_asks_at_the_end():
 def test_without_a_model_file_the_error_names_it(tmp_path):
     arguments = ["remember", str(tmp_path / "bank.db"), "I like tea.", "--manager", str(tmp_path / "none.gguf")]
     result = CliRunner().invoke(cli.main, arguments)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "none.gguf" in result.stderr
+
+
+def test_a_model_file_that_is_named_must_be_there_also_where_no_model_runs(run, path, tmp_path):
+    run("remember", path, "I like tea.", decisions=[("NOOP",)])
+    result = run("ask", path, "Zxcvb?", "--answerer", str(tmp_path / "none.gguf"), exit_code=2)
+    assert "none.gguf' does not exist" in result.stderr
+    assert result.stdout == ""
 
 
 def test_the_environment_names_the_model_files(tmp_path):

@@ -355,6 +355,7 @@ def test_what_is_remembered_later_is_decided_about_in_order():
         assert agents.decided == said
         assert not bank.pending()
         assert all(left >= 0 for _, left in seen)
+        assert len(seen) == len(set(seen))  # no state is told twice, the last one neither
         assert bank.flush() == 0
 
 

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import click
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents
 from memr1_lite.embedders import LexicalEmbedder
+from memr1_lite.errors import InvalidInputError
 from memr1_lite.llama.embedding import LlamaEmbedder
 from memr1_lite.llm import Embedder
 from memr1_lite.opening import IN_MEMORY, embedder_for
@@ -30,7 +31,8 @@ def moment(value: str) -> str | int:
 
 path_argument = click.argument("path", type=click.Path(dir_okay=False))
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line.")
-gguf = click.Path(dir_okay=False, path_type=Path)
+gguf = click.Path(exists=True, dir_okay=False, path_type=Path)
+"""A model file that the user names. It must be there at once: not every command comes to need its model."""
 
 
 _ROLES = [
@@ -62,13 +64,12 @@ def all_agent_options(command: Command) -> Command:
 
 def _with_agents(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     @wraps(command)
-    def run(*args: object, **given: object) -> object:
+    def run(*args: object, **given: Any) -> object:
         named = {name: given.pop(name) for name in Agents.model_fields if name in given}
         try:
-            agents = Agents.model_validate(named)
-        except ValidationError as error:  # which of them go together is said there, and only there
-            why = str(error.errors()[0]["ctx"]["error"])
-            raise click.UsageError(f"{why[0].upper()}{why[1:]}.") from error
+            agents = Agents(**named)
+        except InvalidInputError as error:  # which of them go together is said there, and only there
+            raise click.UsageError(str(error)) from error
         return command(*args, agents=agents, **given)
 
     described = cast(Command, run)

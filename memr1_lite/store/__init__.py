@@ -8,7 +8,7 @@ from types import TracebackType
 from memr1_lite.errors import EmbedderMismatchError, InvalidInputError, StoreError
 from memr1_lite.records import Record
 from memr1_lite.store.connection import BUSY_SECONDS, connect
-from memr1_lite.store.copies import export_header, new_file
+from memr1_lite.store.copies import EXPORT_FORMAT, export_header, new_file
 from memr1_lite.store.erasure import Erasure
 from memr1_lite.store.finding import Finding
 from memr1_lite.store.messages import Messages
@@ -16,7 +16,7 @@ from memr1_lite.store.reembedding import Reembedding
 from memr1_lite.store.stamps import Stamps
 from memr1_lite.store.vectors import Kind
 
-__all__ = ["Kind", "Stats", "Store", "export_header", "new_file"]
+__all__ = ["EXPORT_FORMAT", "Kind", "Stats", "Store", "export_header", "new_file"]
 
 
 class Stats(Record):

@@ -19,7 +19,7 @@ from memr1_lite.store.connection import BUSY_SECONDS, MEMORY, Value, connect, st
 from memr1_lite.store.reembedding import TARGET
 from memr1_lite.store.stamps import PREFIX
 
-FORMAT = "memr1-bank"
+EXPORT_FORMAT = "memr1-bank"
 TABLES = ("messages", "changes", "memories", "operations", "turn_touches", "settings", "sqlite_sequence")
 """Every table with a truth in it, in the order in which rows name each other; full text follows by itself."""
 _OWN_SETTINGS = ("embedder", "dimension", TARGET)
@@ -50,7 +50,7 @@ class Copies(Checking):
         counts = {}
         with self._apart() as source:
             version = source.execute("PRAGMA user_version").fetchone()[0]
-            head = {"format": FORMAT, "version": version, "embedder": self.embedder, "dimension": self.dimension}
+            head = {"format": EXPORT_FORMAT, "version": version, "embedder": self.embedder, "dimension": self.dimension}
             yield _line(head)
             for table in TABLES:
                 rows = source.execute(f"SELECT * FROM {table} ORDER BY 1")
@@ -140,9 +140,9 @@ def export_header(line: str) -> tuple[str, int]:
     """
     head = _object(line, 1)
     version, embedder, dimension = head.get("version"), head.get("embedder"), head.get("dimension")
-    known = head.get("format") == FORMAT and isinstance(embedder, str)
+    known = head.get("format") == EXPORT_FORMAT and isinstance(embedder, str)
     if not (known and isinstance(version, int) and isinstance(dimension, int) and dimension > 0):
-        raise _wrong(1, f"the first line of an export, with format {FORMAT!r}", line)
+        raise _wrong(1, f"the first line of an export, with format {EXPORT_FORMAT!r}", line)
     if version > SCHEMA_VERSION:
         raise SchemaTooNewError("the export", version, SCHEMA_VERSION)
     return str(embedder), dimension

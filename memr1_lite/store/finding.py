@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from memr1_lite.errors import EmbedderMismatchError
+from memr1_lite.errors import EmbedderMismatchError, InvalidInputError
 from memr1_lite.records import Span
 from memr1_lite.store.connection import Value, listed
 from memr1_lite.store.vectors import TABLES, Kind, Vectors
@@ -114,6 +114,18 @@ class Finding(Vectors):
         """Who speaks in this bank; nobody where there are more than 256."""
         names = [row[0] for row in self._rows(_SPEAKERS, MAX_SPEAKERS + 1)]
         return names if len(names) <= MAX_SPEAKERS else []
+
+    def speaker_called(self, name: str) -> str:
+        """The name of a speaker as it was recorded, where ``name`` may differ from it in upper and lower case.
+
+        :raises InvalidInputError: several differ only so, and none is written exactly like ``name``
+        """
+        if self._row("SELECT 1 FROM messages WHERE speaker = ? LIMIT 1", name) is not None:
+            return name
+        called = [row[0] for row in self._rows(_SPEAKERS, -1) if row[0].casefold() == name.casefold()]
+        if len(called) > 1:
+            raise InvalidInputError(f"speaker={name!r} may be {' or '.join(map(repr, called))}: write it like that.")
+        return called[0] if called else name
 
     def traits(self, kind: Kind, ids: Sequence[int]) -> dict[int, tuple[str | None, str | None]]:
         """Of those among ``ids`` that may be shown: who said it (a memory: its latest turn) and when, as it is stored.
