@@ -64,10 +64,10 @@ def all_agent_options(command: Command) -> Command:
 
 def _with_agents(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     @wraps(command)
-    def run(*args: object, **given: Any) -> object:
+    def run(*args: object, **given: object) -> object:
         named = {name: given.pop(name) for name in Agents.model_fields if name in given}
         try:
-            agents = Agents(**named)
+            agents = Agents(**cast(dict[str, Any], named))
         except InvalidInputError as error:  # which of them go together is said there, and only there
             raise click.UsageError(str(error)) from error
         return command(*args, agents=agents, **given)
