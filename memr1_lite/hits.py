@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from itertools import compress
 from math import isnan
 
 import numpy as np
@@ -118,22 +119,26 @@ def ranked(
     of_kind = np.repeat(np.arange(len(hits)), [len(each.ids) for each in hits])
     order = np.lexsort((ids, np.array(kinds)[of_kind], -scores))
     order = order[scores[order] >= floor * scores.max(initial=0.0)][:limit]
-    by_words, by_vectors = _ranks(words), _ranks(vectors)
+    # Lists, since taking numbers out of arrays one by one takes longer than all of the above.
+    chosen = (array[order].tolist() for array in (of_kind, ids, scores, _ranks(vectors), _ranks(words), vectors, words))
+    reasons = (array[order].tolist() for array in (cosines, named, day))
     return [
         Found(
-            kind=kinds[of_kind[number]],
-            id=int(ids[number]),
-            score=float(scores[number]),
-            vector_rank=int(by_vectors[number]) if vectors[number] > 0.0 else None,
-            keyword_rank=int(by_words[number]) if words[number] > 0.0 else None,
-            vector_score=float(vectors[number]),
-            word_score=float(words[number]),
-            cosine=None if isnan(cosines[number]) else float(cosines[number]),
-            words=tuple(question.words[row] for row in np.flatnonzero(held[:, number])),
-            speaker_named=bool(named[number]),
-            day_named=bool(day[number]),
+            kind=kinds[kind],
+            id=number,
+            score=score,
+            vector_rank=by_vectors if vector > 0.0 else None,
+            keyword_rank=by_words if word > 0.0 else None,
+            vector_score=vector,
+            word_score=word,
+            cosine=None if isnan(cosine) else cosine,
+            words=tuple(compress(question.words, stand)),
+            speaker_named=who,
+            day_named=when,
         )
-        for number in order.tolist()
+        for kind, number, score, by_vectors, by_words, vector, word, cosine, who, when, stand in zip(
+            *chosen, *reasons, held[:, order].T.tolist(), strict=True
+        )
     ]
 
 
@@ -156,7 +161,7 @@ def shown(
         turn = unit if isinstance(unit, Message) else turns.get(unit.message_id or 0)
         behind = [each.id] if isinstance(unit, Message) else origins.get(each.id, ())
         speaker = None if turn is None else turn.speaker
-        why = {field.name: getattr(each, field.name) for field in fields(each)}
+        why = {name: getattr(each, name) for name in Found.__slots__}
         written_from = tuple(turns[number] for number in behind if number in turns)
         candidates.append(Candidate(**why, text=unit.text, at=unit.at, speaker=speaker, turn=turn, turns=written_from))
     return candidates[:k]

@@ -20,8 +20,10 @@ from memr1_lite.scoring import (
     WORD_REACH,
     Ids,
     Scores,
+    distinct,
     laid_out,
     most_wanted,
+    or_zero,
     rarity,
     reached,
     spread,
@@ -125,7 +127,11 @@ class Retriever:
         """What either leg found, or found close by."""
         depth, chosen = max(DEPTH, 2 * k), max(CHOSEN, 4 * k)
         highest = {kind: standing.highest for kind, standing in self._store.standings().items()}
-        said = {kind: self._store.holding(kind, question.words, COMMON, span) for kind in KINDS}
+        nothing = [np.zeros(0, np.int64)] * len(question.words)
+        said = {
+            kind: self._store.holding(kind, question.words, COMMON, span) if highest[kind] else nothing
+            for kind in KINDS
+        }
         counts = [sum(_about(said[kind][row], highest[kind]) for kind in KINDS) for row in range(len(question.words))]
         weights = rarity(counts, sum(highest.values()))
         weights *= [NAME_WORD if word in question.names else 1.0 for word in question.words]
@@ -143,21 +149,21 @@ class Retriever:
 
     def _turns(self, said: Sequence[Ids], weights: Scores, near: Near, vector: Vector | None) -> tuple[Hits, Scores]:
         """Turns by what they and their neighbours say, and how much each word counts for each of them."""
-        pool = laid_out(np.union1d(most_wanted(said, weights, POOL), near.ids), len(WORD_REACH) - 1)
+        pool = laid_out(np.concatenate([most_wanted(said, weights, POOL), near.ids]), len(WORD_REACH) - 1)
         held = standing_in(pool, said)
         reach = reached(held, WORD_REACH)
         cosines = self._cosines("turn", vector, pool, weights @ held, near)
-        return Hits("turn", pool, weights @ reach, spread(np.nan_to_num(cosines), VECTOR_REACH), cosines, held), reach
+        return Hits("turn", pool, weights @ reach, spread(or_zero(cosines), VECTOR_REACH), cosines, held), reach
 
     def _memories(
         self, said: Sequence[Ids], weights: Scores, near: Near, vector: Vector | None, turns: Hits, reach: Scores
     ) -> Hits:
         """Memories by what they say, and by the turns they were written from."""
         pairs = self._store.written_from(turns.ids.tolist())
-        ids = np.unique(np.concatenate([most_wanted(said, weights, POOL), near.ids, pairs[:, 1]]))
+        ids = distinct(np.concatenate([most_wanted(said, weights, POOL), near.ids, pairs[:, 1]]))
         held = standing_in(ids, said)
         counts, cosines = held.astype(np.float64), self._cosines("memory", vector, ids, weights @ held, near)
-        vectors = np.nan_to_num(cosines)
+        vectors = or_zero(cosines)
         if len(pairs):
             pairs = pairs[np.argsort(pairs[:, 1], kind="stable")]
             order = np.argsort(turns.ids)
@@ -180,7 +186,7 @@ class Retriever:
                 ids, cosines = self._near(kind, vector, depth, span)
                 words = np.zeros(len(ids))
             held = np.zeros((len(question.words), len(ids)), np.bool_)
-            hits.append(Hits(kind, ids, words, np.nan_to_num(cosines), cosines, held))
+            hits.append(Hits(kind, ids, words, or_zero(cosines), cosines, held))
             traits[kind] = self._store.traits(kind, ids.tolist())
         return ranked(Question(question.text, question.words, frozenset(), ()), hits, traits, span, depth, floor=0.0)
 
@@ -252,7 +258,7 @@ class Retriever:
         """The nearest that are near enough, best first."""
         current_call().check()
         found = list[tuple[int, float]]()
-        if vector is not None:
+        if vector is not None and len(self._indexes[kind]):
             allowed = None if span is None else self._store.within(kind, span)
             found = self._indexes[kind].search(vector, depth, allowed)
         found = [pair for pair in found if pair[1] > MIN_COSINE]

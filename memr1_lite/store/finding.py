@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
@@ -91,24 +92,22 @@ class Finding(Vectors):
         table = f"{TABLES[kind]}_fts"
         where, values = _conditions(kind, span)
         join = _JOINS[kind] if values else ""
-        sql = (
-            f"SELECT {table}.rowid FROM {table} {join} WHERE {table} MATCH ?{where} ORDER BY {table}.rowid DESC LIMIT ?"
-        )
+        sql = f"SELECT {table}.rowid AS id FROM {table} {join} WHERE {table} MATCH ?{where}"
+        sql = f"{sql} ORDER BY {table}.rowid DESC LIMIT ?"
         found = []
         with self._use() as connection:
             for word in words:
                 # Quoted, a word is a word whatever is in it: a bare question would be a syntax error to FTS5.
                 quoted = '"' + word.replace("\0", " ").replace('"', '""') + '"'
-                rows = connection.execute(sql, (quoted, *values, limit)) if word.strip("\0 ") else ()
-                found.append(np.fromiter(chain.from_iterable(rows), np.int64)[::-1])
+                asked = (quoted, *values, limit)
+                found.append(_ids(connection, sql, asked) if word.strip("\0 ") else np.zeros(0, np.int64))
         return found
 
     def within(self, kind: Kind, span: Span) -> Ids:
         """The units that ``span`` lets through, by id, ascending."""
         where, values = _conditions(kind, span)
-        sql = f"SELECT {TABLES[kind]}.id FROM {_PLAIN[kind]} WHERE 1{where} ORDER BY {TABLES[kind]}.id"
         with self._use() as connection:
-            return np.array([row[0] for row in connection.execute(sql, values)], dtype=np.int64)
+            return _ids(connection, f"SELECT {TABLES[kind]}.id FROM {_PLAIN[kind]} WHERE 1{where}", values)
 
     def speakers(self) -> list[str]:
         """Who speaks in this bank; nobody where there are more than 256."""
@@ -142,6 +141,14 @@ class Finding(Vectors):
         with self._use() as connection:
             rows = connection.execute(_LINEAGE, (listed(message_ids),)) if message_ids else ()
             return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 2)
+
+
+def _ids(connection: sqlite3.Connection, sql: str, values: Sequence[Value]) -> Ids:
+    """The column ``id`` of a query, ascending. As one text: row by row, a thousand ids take twice the time."""
+    together = connection.execute(f"SELECT group_concat(id) FROM ({sql})", values).fetchone()[0]
+    ids: Ids = np.fromstring(together or "", np.int64, sep=",")
+    ids.sort()
+    return ids
 
 
 def _conditions(kind: Kind, span: Span | None) -> tuple[str, list[Value]]:

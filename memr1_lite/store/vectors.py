@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from memr1_lite.errors import EmbedderMismatchError, StoreError, VectorIndexError
-from memr1_lite.store.connection import Connection, listed
+from memr1_lite.store.connection import Connection
 
 Kind = Literal["memory", "turn"]
 Vector = npt.NDArray[np.float32]
@@ -17,6 +18,7 @@ Vector = npt.NDArray[np.float32]
 TABLES: dict[Kind, str] = {"memory": "memories", "turn": "messages"}
 _LOGS = {"memory": ("operations", "seq", "memory_id"), "turn": ("turn_touches", "position", "message_id")}
 _CHUNK = 1024
+_ASKED = 128
 
 
 class Vectors(Connection):
@@ -27,23 +29,32 @@ class Vectors(Connection):
 
     def vectors(self, kind: Kind, ids: Sequence[int] | None = None) -> tuple[npt.NDArray[np.int64], Vector]:
         """Ids, ascending, and vectors of the live units that have one, of ``ids`` or all: ``(n,)`` and ``(n, d)``."""
-        where, values = f"FROM {TABLES[kind]} WHERE embedding IS NOT NULL", tuple[str, ...]()
-        if ids is not None:
-            where, values = f"{where} AND id IN (SELECT value FROM json_each(?))", (listed(ids),)
+        sql = f"SELECT id, embedding FROM {TABLES[kind]} WHERE embedding IS NOT NULL"
         with self._snapshot(), self._use() as connection:
+            if ids is None:
+                return self._read(
+                    self._number(f"SELECT count(*) FROM ({sql})"), connection.execute(f"{sql} ORDER BY id")
+                )
+            asked: list[int | None] = [*sorted(set(ids))]
+            # Bound one by one, and so many at a time: reading them out of JSON takes as long as finding the rows.
+            sql = f"{sql} AND id IN ({', '.join('?' * _ASKED)}) ORDER BY id"
+            parts = [asked[start : start + _ASKED] for start in range(0, len(asked), _ASKED)]
+            cursors = (connection.execute(sql, part + [None] * (_ASKED - len(part))) for part in parts)
             # Counting those asked for would take as long as reading them: there are hardly fewer than asked for.
-            count = self._number(f"SELECT count(*) {where}") if ids is None else len(ids)
-            found, matrix = np.empty(count, np.int64), np.empty((count, self.dimension), np.float32)
-            # In chunks: a million vectors would otherwise be in memory three times over.
-            cursor = connection.execute(f"SELECT id, embedding {where} ORDER BY id", values)
-            read = 0
-            while rows := cursor.fetchmany(_CHUNK):
-                blobs = np.frombuffer(b"".join(row[1] for row in rows), dtype="<f4")
-                if blobs.size != len(rows) * self.dimension:
-                    raise StoreError(f"Bank {self.path!r}: a vector has the wrong length: restore a backup.")
-                found[read : read + len(rows)] = [row[0] for row in rows]
-                matrix[read : read + len(rows)] = blobs.reshape(len(rows), self.dimension)
-                read += len(rows)
+            return self._read(len(asked), chain.from_iterable(cursors))
+
+    def _read(self, count: int, rows: Iterator[tuple[int, bytes]]) -> tuple[npt.NDArray[np.int64], Vector]:
+        """Ids and vectors of at most ``count`` rows."""
+        found, matrix = np.empty(count, np.int64), np.empty((count, self.dimension), np.float32)
+        read = 0
+        while part := list(islice(rows, _CHUNK)):  # a million vectors would otherwise be in memory three times over
+            numbers, blobs = zip(*part, strict=True)
+            vectors = np.frombuffer(b"".join(blobs), dtype="<f4")
+            if vectors.size != len(part) * self.dimension:
+                raise StoreError(f"Bank {self.path!r}: a vector has the wrong length: restore a backup.")
+            found[read : read + len(part)] = numbers
+            matrix[read : read + len(part)] = vectors.reshape(len(part), self.dimension)
+            read += len(part)
         return found[:read], matrix[:read]
 
     def touched_since(self, kind: Kind, position: int) -> tuple[int, list[int]]:
