@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from memr1_lite.control import NO_THREAD, Calls, begin
-from memr1_lite.errors import CallCancelledError, MemR1Error, ModelError, ModelLoadError
+from memr1_lite.errors import CallCancelledError, ClosedError, MemR1Error, ModelError, ModelLoadError
 from memr1_lite.records import Change, Message
 
 RECHECK_SECONDS = 5.0
 """How long the worker rests before it looks again whether the machine has time for it."""
 Progress = Callable[[int, int], None]
 """Is told how many turns were decided about since, and how many are left."""
+CLOSED = "The bank was closed meanwhile: open it again, and decide about the turns that are still pending."
 
 
 class Later:
@@ -48,7 +49,7 @@ class Later:
     def wake(self) -> None:
         """There is work."""
         with self._state:
-            self._work, self._error = True, None
+            self._work, self._error = True, ClosedError(CLOSED) if self._closed else None
             self._wakes += 1
             if not self._closed and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="memr1-later", daemon=True)
@@ -62,6 +63,7 @@ class Later:
 
         :raises ModelError: the first failure; the turns that failed are still pending
         :raises StoreError: the file cannot be written; the rest is still pending
+        :raises ClosedError: the bank was closed meanwhile; the rest is still pending
         :raises Exception: an agent of the caller's own failed with it
         """
         with self._state:
@@ -118,6 +120,10 @@ class Later:
         while self._thread is not None and self._thread.is_alive():
             self._calls.cancel()
             self._thread.join(timeout=0.05)
+        with self._state:
+            if self._work and self._error is None:  # whoever waits for the worker would wait for ever
+                self._error = ClosedError(CLOSED)
+                self._state.notify_all()
 
     def _run(self) -> None:
         try:

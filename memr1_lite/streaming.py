@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 
 from memr1_lite.control import NO_THREAD, Call, begin
-from memr1_lite.errors import MemR1Error, ModelError
+from memr1_lite.errors import InvalidInputError, MemR1Error, ModelError
 from memr1_lite.records import Answer
 
 
@@ -25,6 +25,7 @@ class AnswerStream:
         self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._blank = ""
         self._said = ""
+        self._read = False
         self._answer: Answer | None = None
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, args=(ask,), name="memr1-ask", daemon=True)
@@ -44,6 +45,17 @@ class AnswerStream:
         return self._answer
 
     def __iter__(self) -> Iterator[str]:
+        """The pieces, as they come.
+
+        :raises InvalidInputError: they were read already
+        :raises MemR1Error: what :meth:`~memr1_lite.bank.MemoryBank.ask` raises
+        """
+        if self._read:
+            raise InvalidInputError("A stream is read once: take its answer, or ask again.")
+        self._read = True
+        return self._iterate()
+
+    def _iterate(self) -> Iterator[str]:
         try:
             while (piece := self._pieces.get()) is not None:
                 yield piece

@@ -15,7 +15,15 @@ import pytest
 from memr1_lite import BankConfig, MemoryBank, machine
 from memr1_lite.answer_agent import AnswerAgent
 from memr1_lite.control import Call, Calls, current_call
-from memr1_lite.errors import CallCancelledError, DeadlineError, InvalidInputError, MalformedOutputError, ModelLoadError
+from memr1_lite.errors import (
+    CallCancelledError,
+    ClosedError,
+    DeadlineError,
+    InvalidInputError,
+    MalformedOutputError,
+    ModelLoadError,
+)
+from memr1_lite.later import Later
 from memr1_lite.llama import LlamaModel
 from memr1_lite.llm import END, Choice, Forced, FreeText, Segment
 from memr1_lite.records import Add, Decision, Noop, Reply
@@ -334,6 +342,16 @@ def test_leaving_a_stream_early_cancels_the_call():
             _ = stream.answer
 
 
+def test_a_stream_that_is_read_twice_is_an_error_and_its_answer_stays():
+    with bank_with(Thinking()) as bank:
+        bank.record("The dog is called Buddy.")
+        stream = bank.ask_stream("What is the dog called?")
+        assert list(stream) == ["Buddy"]
+        with pytest.raises(InvalidInputError, match="read once"):
+            list(stream)
+        assert stream.answer.text == "Buddy"
+
+
 def test_an_error_comes_out_of_the_stream():
     with bank_with(Thinking()) as bank:
         stream = bank.ask_stream("")
@@ -417,6 +435,34 @@ def test_a_question_waits_for_no_more_than_the_decision_under_way():
             bank.remember_later(f"Fact number {n} is about thing {n}.")
         bank.ask("What is the dog called?")
         assert decided[1] <= decided[0] + 1 < 100
+
+
+def test_a_flush_ends_where_the_bank_is_closed_meanwhile():
+    bank, raised = bank_with(Thinking()), []
+    bank.record("The dog is called Buddy.")
+
+    def flush():
+        try:
+            bank.flush()
+        except ClosedError as error:
+            raised.append(error)
+
+    flushing = threading.Thread(target=flush, daemon=True)
+    with bank._later.giving_way():  # as while a question is answered: the worker waits
+        flushing.start()
+        while bank._later._thread is None:
+            time.sleep(0.001)
+        bank.close()
+    flushing.join(10)
+    assert not flushing.is_alive()
+    assert len(raised) == 1
+
+
+def test_a_flush_that_comes_just_after_the_end_ends_too():
+    later = Later(list, lambda message: None)
+    later.stop()
+    with pytest.raises(ClosedError, match="closed meanwhile"):
+        later.flush()
 
 
 def test_warming_needs_no_files_where_the_agents_are_the_callers_own():
