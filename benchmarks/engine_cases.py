@@ -15,6 +15,7 @@ import numpy as np
 from memr1_lite.answer_agent import AnswerTemplate, answer_prompt
 from memr1_lite.file_agents import bundled_agent
 from memr1_lite.llama import LlamaModel
+from memr1_lite.llama.lookup import Pace
 from memr1_lite.llm import END, OutputTemplate, Segment
 from memr1_lite.memory_manager import ManagerTemplate, manager_prompt
 from memr1_lite.records import Candidate, Memory, Message
@@ -44,6 +45,8 @@ class ForcedModel:
         self.session.evaluate = self.evaluate  # type: ignore[method-assign]
         self.ids: list[int] = []
         self.begun = 0.0
+        self.pace = Pace()
+        """What drafts have learned, for the calls that make some."""
 
     def prepare(self, case: Case) -> list[int]:
         """The ids of the output, which are forced from now on."""
@@ -51,8 +54,9 @@ class ForcedModel:
         said: list[int] = []
         for value in case.values:
             said += [self.model._end] if value == END else self.model.tokenize(Segment(value, trusted=True))
-            if value.startswith(" ") and case.template.next_step(("ADD", value)) is not None:
-                said += self.model.tokenize(Segment("\n", trusted=True))
+            if value.startswith(" "):
+                manages = isinstance(case.template, ManagerTemplate)
+                said += self.model.tokenize(Segment("\n", trusted=True)) if manages else [self.model._end]
         self.ids, self.begun = ids + said, 0.0
         return said
 

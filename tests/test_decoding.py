@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from memr1_lite.errors import InvalidInputError, MalformedOutputError, ModelError
 from memr1_lite.llama.decoding import Decoding, sampler
-from memr1_lite.llama.lookup import LONGEST, Pace, PromptLookup
+from memr1_lite.llama.lookup import LONGEST, REMEMBERED, Pace, PromptLookup
 from memr1_lite.llama.wording import TokenForms, Wording, words_of
 from memr1_lite.llm import END, Choice, Forced, FreeText, Sampling
 
@@ -124,25 +124,57 @@ def test_copied_text_takes_fewer_evaluations():
 
 
 def test_drafts_never_go_beyond_the_room_that_is_left():
-    prompt = [ord(letter) for letter in "abcdefghij" * 2]
-    model = FunctionModel(copying(1, prompt, 1.0), room=32)
+    prompt = [ord(letter) for letter in "abcdefghijklmnopqrst" * 2]
+    model = FunctionModel(copying(1, prompt, 1.0), room=52)
     template = Steps(FreeText("\n", 12))
     with pytest.raises(MalformedOutputError):
         Decoding(Ascii(), END_ID, prompt, model, pace=Eager()).run(template)
-    assert max(len(call) for call in model.calls[1:]) == 1 + LONGEST
+    assert len(model.calls[0]) == len(prompt) + 11  # the last of the twelve is never evaluated
 
 
 def test_a_machine_on_which_batches_cost_as_much_as_their_tokens_gets_no_drafts():
     pace = Pace()
-    lookup = PromptLookup([1, 2, 3, 4, 1, 2], pace)
-    assert lookup.draft() == [3, 4]
-    for tokens in range(1, 6):
+    lookup = PromptLookup([1, 2, 3, 4, 1, 2], pace, 0)
+    assert lookup.draft() == [3, 4, 1]
+    for tokens in range(1, 2 + LONGEST):
         pace.note(tokens, 0.01 * tokens)
     assert lookup.draft() == []
 
 
+def test_drafts_are_as_long_as_copies_were_and_batches_are_worth():
+    pace = Pace()
+    for tokens, cost in {1: 1.0, 2: 2.4, 4: 3.2, 8: 5.9, 16: 8.6, 32: 14.1}.items():  # a 0.5B on two cores
+        pace.note(tokens, cost)
+    assert pace.length(3) == 0
+    said = [*range(100, 124)]
+    for _ in range(REMEMBERED // 4):
+        lookup = PromptLookup([1, 2, 3, *said, 0, 9, 1, 2, 3], pace, 0)
+        for token in [*said, 50]:  # 24 tokens are copied, then it says something of its own
+            lookup.add(token)
+    assert pace.length(3) == 15
+    assert PromptLookup([1, 2, 3, *said, 0, 9, 1, 2, 3], pace, 0).draft() == said[:15]
+    assert pace.length(2) == 0  # of which nothing was learned
+    short = PromptLookup([1, 2, 3, 4, 5, 0, 9, 1, 2, 3], pace, 0)
+    assert short.draft() == [4, 5, 0]  # the stop ends it
+
+
+def test_what_was_copied_is_known_without_a_draft():
+    pace = Pace()
+    noted = []
+    pace.note_copy = lambda alike, held: noted.append((alike, held))
+    lookup = PromptLookup([7, 1, 2, 3, 4, 0, 8, 1, 2], pace, 0)
+    lookup.add(3)
+    lookup.add(9)
+    assert noted == [(2, 1), (3, 0)]
+    noted.clear()
+    lookup = PromptLookup([7, 1, 2, 3, 0, 8, 1, 2], pace, 0)
+    lookup.add(3)
+    lookup.add(0)
+    assert noted == [(2, 2), (3, 1)]
+
+
 def test_drafts_that_keep_failing_are_given_up_within_one_text():
-    lookup = PromptLookup([1, 2] * 20, Pace())
+    lookup = PromptLookup([1, 2] * 20, Pace(), 0)
     drafts = 0
     while draft := lookup.draft():
         drafts += 1
@@ -151,9 +183,9 @@ def test_drafts_that_keep_failing_are_given_up_within_one_text():
 
 
 def test_the_place_most_like_this_one_is_continued():
-    assert PromptLookup([9, 1, 2, 3, 8, 1, 2, 4, 9, 1, 2], Pace()).draft() == [3, 8]
-    assert PromptLookup([9, 1, 2, 3, 9, 1, 2, 4, 9, 1, 2], Pace()).draft() == [4, 9]
-    assert PromptLookup([1], Pace()).draft() == []
+    assert PromptLookup([9, 1, 2, 3, 8, 1, 2, 4, 9, 1, 2], Pace(), 0).draft() == [3, 8, 1]
+    assert PromptLookup([9, 1, 2, 3, 9, 1, 2, 4, 9, 1, 2], Pace(), 0).draft() == [4, 9, 1]
+    assert PromptLookup([1], Pace(), 0).draft() == []
 
 
 def test_forced_text_costs_no_evaluation_of_its_own():

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 from gguf_maker import make_gguf
 
-from benchmarks import engine, engine_peers, engine_resources
+from benchmarks import engine, engine_peers, engine_pictures, engine_resources, engine_threads
 from benchmarks.engine_cases import ForcedModel, bare, cases, ours, questions
-from memr1_lite import answer_agent, memory_manager
+from memr1_lite import MemoryBank, answer_agent, memory_manager
 from memr1_lite.llama import LlamaModel
 from memr1_lite.llm import END
 
@@ -50,7 +50,7 @@ def test_ours_and_the_bare_loop_say_the_same_of_every_kind(forced, found):
             assert bare(forced, case) >= 0
     rows = dict(engine.decoding(forced, found, 1))
     assert len(rows) == 6
-    assert list(rows)[4].startswith("the four together")
+    assert list(rows)[5].startswith("the four together")
 
 
 def test_an_engine_that_says_something_else_is_noticed(forced, found, monkeypatch):
@@ -121,3 +121,35 @@ def test_a_child_measures_loading_and_first_tokens_of_both(forced, path, found):
     rows = dict(engine_resources.resources(forced.model, path, found["NOOP"], 1))
     assert len(rows) == 6
     assert all("x  (" in measure for measure in rows.values())
+
+
+def test_a_call_is_split_into_parts_that_make_up_the_whole(path):
+    with LlamaModel.load(path, threads=1) as model:
+        agents = engine_pictures.TimedAgents(model, model, forced=True)
+        with MemoryBank.open(":memory:", memory_manager=agents, answer_agent=agents) as bank:
+            for note in ("Andrew keeps bees.", "Andrew has two dogs."):
+                agents.note, before = note, model.evaluated_tokens
+                parts = engine_pictures.split(agents, lambda note=note: bank.remember(f"He said: {note}"))
+                assert model.evaluated_tokens - before == agents.used.tokens_read + agents.used.tokens_written
+            assert [memory.text for memory in bank.list()] == ["Andrew keeps bees.", "Andrew has two dogs."]
+            assert len(parts) == len(engine_pictures.PARTS)
+            assert all(part > 0 for part in parts)
+            assert engine_pictures.split(agents, lambda: bank.remember("Hello!")) is None  # no agent had to think
+            answers = []
+            engine_pictures.split(agents, lambda: answers.append(bank.ask("What does Andrew keep?")))
+            assert answers[0].text == engine_pictures.ANSWER[-1].strip()
+
+
+def test_pictures_are_drawn_of_what_was_measured(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert engine_pictures.peer("mem0 2.2.1=8600,42") == ("mem0 2.2.1", (8600.0, 42.0))
+    engine_pictures.draw_parts({"remember": (0.1, 0.1, 0.5, 0.3)}, tmp_path / "parts.png")
+    engine_pictures.draw_tokens({"ours": (240.0, 22.0)}, tmp_path / "tokens.png")
+    assert all((tmp_path / name).stat().st_size > 5000 for name in ("parts.png", "tokens.png"))
+
+
+def test_threads_are_compared_with_one_that_is_alone():
+    slow, quick = {"read": [12.8], "written": [0.1] * 19 + [0.4]}, {"read": [6.4], "written": [0.05] * 20}
+    lines = engine_threads.table({(1, "passive", False): slow, (2, "active", True): quick})
+    assert lines[2] == "| 1 | passive | no | 1.00 (100.0 ms a token) | 1.00 (100.0 ms) | 4.00 (400.0 ms) |"
+    assert lines[3] == "| 2 | active | yes | 0.50 (50.0 ms a token) | 0.50 (50.0 ms) | 0.50 (50.0 ms) |"

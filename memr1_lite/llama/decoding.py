@@ -165,7 +165,7 @@ class Decoding:
         bias = self._codec.free_text_bias
         everything = range(bias.shape[0])
         allowed = np.empty_like(bias)
-        lookup = None if self._pace is None else PromptLookup(self._ids, self._pace)
+        lookup = None if self._pace is None else PromptLookup(self._ids, self._pace, stop)
         utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         text, visible, log_probability = b"", False, 0.0
         for written in range(step.max_tokens):
@@ -226,7 +226,7 @@ class Decoding:
             draft = lookup.draft()[: max(0, min(room, self._evaluator.room - len(pending)))]
         began = time.perf_counter()
         rows = self._evaluator.evaluate([*pending, *draft], 1 + len(draft))
-        if self._pace is not None:
+        if self._pace is not None and (draft or len(pending) == 1):  # with the logits of each, as drafts need them
             self._pace.note(len(pending) + len(draft), time.perf_counter() - began)
         self._evaluated = len(self._ids)
         self._rows, self._drafted, self._lookup = list(rows), draft, lookup
