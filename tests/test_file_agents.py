@@ -6,16 +6,28 @@ import contextlib
 import hashlib
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
-from gguf_maker import make_checkpoint, make_gguf
+from gguf_maker import make_adapter, make_checkpoint, make_gguf
 
 from convert.to_gguf import to_gguf
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents, BankConfig
-from memr1_lite.errors import ClosedError, ContextOverflowError, InvalidInputError, MalformedOutputError, ModelLoadError
+from memr1_lite.control import Calls
+from memr1_lite.errors import (
+    ClosedError,
+    ContextOverflowError,
+    DeadlineError,
+    InvalidInputError,
+    MalformedOutputError,
+    ModelLoadError,
+)
 from memr1_lite.file_agents import FileAgents
+from memr1_lite.llama import LlamaModel
 from memr1_lite.llama.model import OUTPUT_RESERVE
+from memr1_lite.llm import Choice, Segment
 from memr1_lite.memory_manager import PROMPT_VERSION
 from memr1_lite.records import Candidate, Message
 
@@ -185,3 +197,104 @@ def test_a_file_with_another_checksum_than_pinned_is_refused(manager_file):
         with pytest.raises(ModelLoadError, match="SHA-256") if refused else contextlib.nullcontext():
             agents._loaded_manager()
         agents.close()
+
+
+# --- one base, two LoRAs
+
+
+@pytest.fixture(scope="module")
+def base_and_loras(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base") / "model"
+    base = make_gguf(folder, chatml=True)
+    return base, *(make_adapter(folder / f"lora-{seed}.gguf", seed=seed) for seed in (1, 2))
+
+
+PROMPTS = [(Segment(f"{number} dogs and {number} cats"),) for number in range(6)]
+
+
+class Ten:
+    """Ten choices out of ten."""
+
+    def next_step(self, values):
+        return Choice(tuple("0123456789")) if len(values) < 10 else None
+
+
+def loaded_pair(base_and_loras, together, **how):
+    base, *loras = base_and_loras
+    first = LlamaModel.load(base, adapter=loras[0], threads=1, **how)
+    return first, LlamaModel.load(base, adapter=loras[1], threads=1, beside=first if together else None, **how)
+
+
+def test_agents_that_take_turns_in_one_context_say_bit_for_bit_what_two_contexts_say(base_and_loras):
+    said = []
+    for together in (True, False):
+        models = loaded_pair(base_and_loras, together)
+        assert (models[0]._native is models[1]._native) is together
+        said.append([model.complete(prompt, Ten()) for prompt in PROMPTS for model in models])
+        said[-1].append([model.logits([5, 6, 7]).tobytes() for model in models])
+        for model in models:
+            model.close()
+    assert said[0] == said[1]
+    assert len({completion.values for completion in said[0][:-1]}) > 6
+
+
+def test_what_one_agent_left_in_the_context_is_never_taken_for_the_other_ones(base_and_loras):
+    first, second = loaded_pair(base_and_loras, together=True)
+    long = (Segment(" and ".join(f"{number} dogs" for number in range(60))),)
+    expected = first.complete(long, Ten())
+    before = first.evaluated_tokens
+    assert first.complete(long, Ten()) == expected
+    assert first.evaluated_tokens - before < expected.prompt_tokens  # the beginning is still there
+    second.complete(long, Ten())
+    before = first.evaluated_tokens
+    assert first.complete(long, Ten()) == expected
+    assert first.evaluated_tokens - before >= expected.prompt_tokens  # and now it is not
+    first.close()
+    assert second.complete(long, Ten()).values
+    second.close()
+
+
+def test_two_threads_with_an_agent_each_say_what_one_thread_says(base_and_loras):
+    models = loaded_pair(base_and_loras, together=True)
+    alone = [[model.complete(prompt, Ten()) for prompt in PROMPTS] for model in models]
+    for _ in range(3):
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(lambda model: [model.complete(prompt, Ten()) for prompt in PROMPTS], models)) == alone
+    for model in models:
+        model.close()
+
+
+def test_a_stopped_call_of_one_agent_does_not_touch_the_other(base_and_loras):
+    first, second = loaded_pair(base_and_loras, together=True)
+    expected = [model.complete(PROMPTS[0], Ten()) for model in (first, second)]
+    long = (Segment("dog " * 300),)
+    for seconds in (0, 0.001, 0.005):
+        with Calls().limited(seconds), contextlib.suppress(DeadlineError):
+            first.complete(long, Ten())
+        assert second.complete(PROMPTS[0], Ten()) == expected[1]
+        assert first.complete(PROMPTS[0], Ten()) == expected[0]
+    first.close()
+    second.close()
+
+
+def test_a_base_without_a_lora_beside_one_with_is_the_base(base_and_loras):
+    base, lora, _ = base_and_loras
+    with LlamaModel.load(base, threads=1) as plain:
+        expected = plain.logits([5, 6, 7])
+    with LlamaModel.load(base, adapter=lora, threads=1) as agent:
+        own = agent.logits([5, 6, 7])
+        with LlamaModel.load(base, threads=1, beside=agent) as plain:
+            assert plain._native is agent._native
+            assert np.array_equal(plain.logits([5, 6, 7]), expected)
+        assert np.array_equal(agent.logits([5, 6, 7]), own)
+    assert not np.array_equal(own, expected)
+
+
+def test_contexts_of_different_shapes_are_not_shared(base_and_loras):
+    base, *loras = base_and_loras
+    with (
+        LlamaModel.load(base, adapter=loras[0], threads=1) as first,
+        LlamaModel.load(base, adapter=loras[1], threads=1, context=512, beside=first) as second,
+    ):
+        assert first._native is not second._native
+        assert first._native.weights is second._native.weights

@@ -26,9 +26,9 @@ from memr1_lite.errors import (
 from memr1_lite.llama.chat import render_frame
 from memr1_lite.llama.decoding import Decoding, greedy, sampler
 from memr1_lite.llama.gguf_file import check_gguf
-from memr1_lite.llama.library import library_version, load_library, log, refuse_forked, usable_threads
+from memr1_lite.llama.library import library_version, load_library, refuse_forked, usable_threads
 from memr1_lite.llama.lookup import Pace
-from memr1_lite.llama.native import BATCH, NativeModel
+from memr1_lite.llama.native import BATCH, ContextShape, NativeModel
 from memr1_lite.llama.purpose import refuse_other_purpose
 from memr1_lite.llama.session import Session
 from memr1_lite.llama.settings import CONTEXT_STEP, DEFAULT_CONTEXT, LoadSettings, check_settings
@@ -66,20 +66,17 @@ class LlamaModel:
         """Open ``path``; :meth:`load` is the way in, it also checks what the file is for."""
         self._library = load_library()
         self._path = str(path)
-        self._lock = threading.Lock()
         self._process = os.getpid()
         shared = None if beside is None else beside._native.weights.shared()
-        self._native = NativeModel(Weights(path) if shared is None else shared)
+        self._own(NativeModel(Weights(path) if shared is None else shared))
         self._pace = Pace() if settings.get("drafts") and self._native.can_rewind else None
-        # Freed also when nobody closes; a native model is megabytes that Python does not count.
-        self._finalizer = weakref.finalize(self, _free_unless_busy, self._native, self._lock)
         try:
             # A vocabulary in Python is megabytes too.
             same = None if beside is None or shared is None else beside._vocabulary
             self._vocabulary = same or Vocabulary(
                 self._library, self._library.llama_model_get_vocab(self._native.model)
             )
-            self._set_up(settings)
+            self._set_up(settings, beside)
         except BaseException:
             self._finalizer()
             raise
@@ -90,7 +87,8 @@ class LlamaModel:
     ) -> LlamaModel:
         """Load a GGUF file.
 
-        :param beside: a model loaded from the same file: its weights are used, and not loaded again
+        :param beside: a model loaded from the same file: its weights are used, and not loaded again, and so is its
+            context where it is of the same shape; calls of the two wait for each other then
         :param settings: :class:`~memr1_lite.llama.settings.LoadSettings` names them
         :raises InvalidInputError: a context or a number of threads that is too small
         :raises ModelLoadError: the file is missing, damaged, or not made for this
@@ -235,7 +233,16 @@ class LlamaModel:
     ) -> None:
         self.close()
 
-    def _set_up(self, settings: LoadSettings) -> None:
+    @property
+    def _lock(self) -> threading.Lock:
+        return self._native.lock
+
+    def _own(self, native: NativeModel) -> None:
+        self._native = native
+        # Freed also when nobody closes; a native model is megabytes that Python does not count.
+        self._finalizer = weakref.finalize(self, _free_unless_busy, native)
+
+    def _set_up(self, settings: LoadSettings, beside: LlamaModel | None) -> None:
         library, model = self._library, self._native.model
         trained = library.llama_model_n_ctx_train(model) // CONTEXT_STEP * CONTEXT_STEP
         if trained < 2 * CONTEXT_STEP:
@@ -257,14 +264,18 @@ class LlamaModel:
         tokens = min(context // CONTEXT_STEP * CONTEXT_STEP, trained)
         # Prompts of agents trained for a role begin with what was retrieved; others with fixed instructions.
         sequences = 1 if self.trained_role is not None or not self._native.can_rewind else 1 + KEPT_BEGINNINGS
-        self._native.open_context(tokens, threads, exact_cache=exact_cache, sequences=sequences, path=self._path)
-        if adapter is not None and not adapter.apply(self._native.context):
-            raise ModelLoadError(f"llama.cpp cannot apply {str(adapter_path)!r} to {self._path!r}: {log.error}")
+        shape = ContextShape(tokens, threads, exact_cache, sequences)
+        shared = None if beside is None else beside._native.shared(shape)
+        if shared is None:
+            self._native.open_context(shape, self._path)
+        else:  # half of what a second context would take besides a LoRA is its keys and values
+            self._finalizer()
+            self._own(shared)
         kept, states = None, settings.get("states")
         if states is not None:
             files = [Path(self._path)] if adapter_path is None else [Path(self._path), adapter_path]
             kept = PrefixStates(Path(states), (*map(fingerprint, files), library_version(), f"exact={exact_cache}"))
-        self._session = Session(self._native, self._vocabulary.size, self._path, kept)
+        self._session = Session(self._native, self._vocabulary.size, self._path, kept, adapter)
         self.context = self._session.context
 
     def _set_frame(self) -> None:
@@ -314,10 +325,10 @@ class LlamaModel:
         return ids
 
 
-def _free_unless_busy(native: NativeModel, lock: threading.Lock) -> None:
+def _free_unless_busy(native: NativeModel) -> None:
     """Free what nobody closed; not under a daemon thread that still runs it while the interpreter exits."""
-    if lock.acquire(blocking=False):
+    if native.lock.acquire(blocking=False):
         try:
             native.free()
         finally:
-            lock.release()
+            native.lock.release()

@@ -15,6 +15,7 @@ from memr1_lite.llama.decoding import Logits
 from memr1_lite.llama.library import log
 from memr1_lite.llama.native import NativeModel
 from memr1_lite.llama.states import PrefixStates
+from memr1_lite.llama.weights import Adapter
 
 WORKING = 0
 """The sequence that prompts and outputs are evaluated in."""
@@ -30,17 +31,28 @@ LONG = 32
 
 
 class Session:
-    """The tokens in a model's context. Not guarded: the model that owns it has the lock.
+    """The tokens of one agent in a model's context. Not guarded: the model that owns it has the lock.
+
+    Where agents share a context, the session that comes takes it over: it puts its LoRA on, and the other's tokens go.
 
     The fixed beginnings of prompts are kept as sequences of their own, whose cells a prompt that begins so shares.
 
     :param n_vocab: logits of one token
     :param path: named in errors
     :param states: where fixed beginnings are saved to; None saves none
+    :param adapter: the agent's LoRA, if it has one
     """
 
-    def __init__(self, native: NativeModel, n_vocab: int, path: str, states: PrefixStates | None = None) -> None:
+    def __init__(
+        self,
+        native: NativeModel,
+        n_vocab: int,
+        path: str,
+        states: PrefixStates | None = None,
+        adapter: Adapter | None = None,
+    ) -> None:
         self._native = native
+        self._adapter = adapter
         self._library = native.library
         self._n_vocab = n_vocab
         self._path = path
@@ -70,7 +82,7 @@ class Session:
         :param fixed: the first so many ids stand at the beginning of other prompts too
         :raises ModelError: llama.cpp failed
         """
-        if not self._settled:
+        if not self._settled or self._native.tenant is not self:
             self.forget()
         self._settled = False
         beginning = tuple(ids[:fixed]) if self._native.sequences > 1 and KEPT_FROM <= fixed < len(ids) else ()
@@ -133,12 +145,21 @@ class Session:
             self.forget()
 
     def forget(self) -> None:
-        """Drop everything that is held."""
+        """Drop everything that is held, also of another agent, and take the context over.
+
+        :raises ModelError: llama.cpp refuses the agent's LoRA
+        """
+        if (before := self._native.tenant) is not self:
+            self._native.tenant = None  # a signal may come before all is done
+            if isinstance(before, Session):
+                before._held, before._whole, before._fixed, before._kept = [], 0, (), {}
+            self._native.put_on(self._adapter)
         # Only the bookkeeping: overwriting the whole cache with zeros would cost more than a short prompt.
         self._library.llama_memory_clear(self._memory, False)
         self._held, self._whole = [], 0
         self._fixed, self._kept = (), {}
         self._settled = True
+        self._native.tenant = self
 
     def evaluate(self, ids: Sequence[int], rows: int) -> Logits:
         """Run ``ids``: the logits after each of the last ``rows`` of them, (rows, n_vocab), until the next call.

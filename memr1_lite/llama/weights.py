@@ -85,17 +85,11 @@ class Adapter:
 
     def __init__(self, library: Any, handle: Any) -> None:  # noqa: ANN401 - ctypes
         self._library = library
-        self._handle = handle
+        self.handle = handle
 
     def metadata(self, key: str) -> str | None:
         """A value of the adapter's metadata as text."""
-        return _text(self._library.llama_adapter_meta_val_str, self._handle, key)
-
-    def apply(self, context: Any) -> bool:  # noqa: ANN401 - ctypes
-        """Put it, alone, on a context; False where llama.cpp refuses."""
-        handles = (self._library.llama_adapter_lora_p_ctypes * 1)(self._handle)
-        status: int = self._library.llama_set_adapters_lora(context, handles, 1, (ctypes.c_float * 1)(1.0))
-        return status == 0
+        return _text(self._library.llama_adapter_meta_val_str, self.handle, key)
 
 
 def _text(read: Any, handle: Any, key: str) -> str | None:  # noqa: ANN401 - ctypes
