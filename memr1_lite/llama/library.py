@@ -10,6 +10,7 @@ from importlib import metadata
 from typing import Any
 
 from memr1_lite.errors import ModelError
+from memr1_lite.machine import physical_cores
 
 logger = logging.getLogger("memr1_lite.llama")
 logger.addHandler(logging.NullHandler())
@@ -95,7 +96,4 @@ def refuse_forked(owner: int, path: str) -> None:
 
 def default_threads() -> int:
     """Physical cores less one, at least one: all of them are slower as soon as anything else runs."""
-    logical = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # Two logical cores per physical one is the rule where there are more than a few.
-    physical = logical // 2 if logical > 4 else logical
-    return max(1, physical - 1)
+    return max(1, physical_cores() - 1)
