@@ -36,12 +36,14 @@ NUMBERS = {
 } | {"a": 1, "an": 1, "a couple of": 2, "a few": 3}
 
 _COUNT = r"(\d{1,3}|" + "|".join(sorted(NUMBERS, key=len, reverse=True)) + ")"
+_WHOLE = r"(?<!half )(?<!\d[.,/-])"
+"""Not the end of "half a year ago", "1.5 years ago" or "3-4 days ago": these name no day."""
 _UNIT = r"(day|week|month|year)s?"
 _RELATIVE = re.compile(
     rf"\b(?:(?P<before>the day before yesterday)|(?P<after>the day after tomorrow)"
     rf"|(?P<today>today|tonight|this morning|this afternoon|this evening)"
     rf"|(?P<yesterday>yesterday|last night)|(?P<tomorrow>tomorrow)"
-    rf"|{_COUNT}\s+{_UNIT}\s+ago|in\s+{_COUNT}\s+{_UNIT}"
+    rf"|{_WHOLE}{_COUNT}\s+{_UNIT}\s+ago|in\s+{_COUNT}\s+{_UNIT}"
     rf"|(?P<which>last|next|this)\s+(?P<what>{'|'.join(WEEKDAYS)}|week|weekend|month|year))\b(?!'s)",
     re.IGNORECASE,
 )
