@@ -97,7 +97,8 @@ def check_line(text: str, name: str, limit: int) -> None:
     :raises InvalidInputError: naming the argument
     """
     _check_storable(text, name)
-    if not text.strip() or len(text.splitlines()) > 1 or len(text) > limit:
+    visible = any(sign.isprintable() and not sign.isspace() for sign in text)
+    if not visible or text.splitlines() != [text] or len(text) > limit:
         raise InvalidInputError(f"{name}={text[: limit + 1]!r} must be one visible line of at most {limit} characters.")
 
 

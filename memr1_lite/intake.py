@@ -130,6 +130,7 @@ class Intake(Ledger):
         check_line(speaker, "speaker", limit=MAX_SPEAKER_CHARS)
         if source_id is not None:
             check_line(source_id, "source_id", limit=MAX_SOURCE_ID_CHARS)
+        said = as_datetime(at)
         message = None if source_id is None else store.message_by_source(source_id)
         known = message is not None
         if message is None:
@@ -137,7 +138,7 @@ class Intake(Ledger):
             try:
                 vector = self._embedder.embed([spoken(speaker, text)])[0]
             finally:  # the turn is kept also where its embedder fails, or is interrupted
-                message = store.record(speaker, text, as_datetime(at), source_id, vector=vector)
+                message = store.record(speaker, text, said, source_id, vector=vector)
         if (message.speaker, message.text) != (speaker, text):
             raise InvalidInputError(f"source_id={source_id!r} already stands for another turn: {message.text!r}.")
         return message, known

@@ -103,6 +103,8 @@ def test_everything_is_there_again_after_reopening(opened):
         {"text": "x" * 8_001},
         {"text": "Hi there", "speaker": " "},
         {"text": "Hi there", "speaker": "Ann\nBen"},
+        {"text": "Hi there", "speaker": "Ann\n"},  # would be somebody else than Ann
+        {"text": "Hi there", "speaker": "\u200b"},
         {"text": "Hi there", "speaker": "x" * 81},
         {"text": "Hi there", "at": "soon"},
         {"text": "Hi there", "at": "9999-12-31T24:00"},
@@ -242,6 +244,24 @@ def test_a_turn_whose_embedder_fails_is_kept_and_gets_its_vector_from_the_next_t
     assert bank.reindex().messages == 3
     assert bank._store.vectors("turn")[0].tolist() == [1, 2, 3]
     assert bank.check() == []
+
+
+def test_a_moment_that_cannot_be_read_is_refused_before_anything_is_computed_also_where_the_turn_is_known(opened):
+    class Counting(LexicalEmbedder):
+        texts = 0
+
+        def embed(self, texts):
+            self.texts += len(texts)
+            return super().embed(texts)
+
+    embedder = Counting()
+    bank = opened(NOOP, embedder=embedder)
+    bank.remember("I like tea.", source_id="1")
+    before = embedder.texts
+    for source_id in ("1", "2", None):
+        with pytest.raises(InvalidInputError, match="at='soon' is not a date"):
+            bank.remember("I like tea.", source_id=source_id, at="soon")
+    assert embedder.texts == before
 
 
 def test_the_same_source_id_decides_once(opened):
