@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol, get_args
 
@@ -21,7 +22,7 @@ from memr1_lite.errors import (
     InvalidInputError,
     MalformedOutputError,
 )
-from memr1_lite.file_agents import FileAgents
+from memr1_lite.file_agents import ROLES, FileAgents
 from memr1_lite.gate import check_line, check_text, whole
 from memr1_lite.intake import MAX_SPEAKER_CHARS, Intake
 from memr1_lite.ledger import Moment
@@ -101,6 +102,7 @@ class MemoryBank(Intake):
         states = None if str(path) == IN_MEMORY else Path(f"{Path(path).absolute()}.states")
         files = FileAgents(agents or Agents(), config, states)
         owned.callback(files.close)
+        own = {"manager": memory_manager, "answerer": answer_agent}
         return cls(
             store,
             retriever,
@@ -109,7 +111,7 @@ class MemoryBank(Intake):
             answer_agent or files,
             config,
             on_close=owned.close,
-            on_warm=files.warm,
+            on_warm=partial(files.warm, [role for role in ROLES if own[role] is None]),
         )
 
     def __enter__(self) -> MemoryBank:

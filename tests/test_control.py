@@ -7,12 +7,12 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import gguf_maker
 import pytest
 
-from memr1_lite import BankConfig, MemoryBank, machine
+from memr1_lite import Agents, BankConfig, MemoryBank, machine
 from memr1_lite.answer_agent import AnswerAgent
 from memr1_lite.control import Call, Calls, current_call
 from memr1_lite.errors import (
@@ -465,9 +465,18 @@ def test_a_flush_that_comes_just_after_the_end_ends_too():
         later.flush()
 
 
-def test_warming_needs_no_files_where_the_agents_are_the_callers_own():
-    with bank_with(Thinking()) as bank:
-        bank.warm()
+def test_warming_loads_the_models_that_will_be_needed_and_no_others(path):
+    own, none = Thinking(), "none.gguf"
+    given = {"memory_manager": own, "answer_agent": own}
+    for callers, files, works in (
+        (given, Agents(manager=none, answerer=none), True),
+        ({"answer_agent": own}, Agents(manager=path, answerer=none), True),
+        ({"answer_agent": own}, Agents(manager=none, answerer=path), False),
+        ({"memory_manager": own}, Agents(manager=path, answerer=none), False),
+    ):
+        outcome = nullcontext() if works else pytest.raises(ModelLoadError, match=r"none\.gguf")
+        with MemoryBank.open(":memory:", agents=files, **callers) as bank, outcome:
+            bank.warm()
 
 
 def test_a_noop_is_a_decision_in_the_background_too():
