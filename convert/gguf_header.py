@@ -1,23 +1,18 @@
-"""Reads what a GGUF file says of itself and of its tensors, without reading the tensors, or a vocabulary unasked."""
+"""What a GGUF file says of itself and of its tensors, with the types that the package ``gguf`` knows."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from convert.errors import ConvertError
 from memr1_lite.errors import ModelLoadError
-from memr1_lite.llama.gguf_file import check_gguf
-
-NUMBERS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-"""GGUF's value types that are one number, and how ``struct`` reads them."""
-STRING, ARRAY = 8, 9
+from memr1_lite.llama import gguf_header
 
 
 @dataclass(frozen=True)
@@ -56,55 +51,10 @@ def read_gguf_header(path: Path, *, arrays: bool = False) -> GGUFHeader:
     :raises ConvertError: no such file, or not a whole GGUF file
     """
     try:
-        check_gguf(path)
-        with path.open("rb") as file:
-            _, _, tensors, entries = struct.unpack("<4sIQQ", file.read(24))
-            metadata = dict(_entry(file, arrays) for _ in range(entries))
-            listed = [_tensor(file) for _ in range(tensors)]
-            alignment = metadata.get("general.alignment", 32)
-            data = -(-file.tell() // alignment) * alignment
-            return GGUFHeader(metadata, tuple(replace(tensor, start=data + tensor.start) for tensor in listed))
+        found = gguf_header.read_gguf_header(path, arrays=arrays)
+        tensors = (GGUFTensor(t.name, GGMLQuantizationType(t.kind), t.shape, t.start) for t in found.tensors)
+        return GGUFHeader(found.metadata, tuple(tensors))
     except ModelLoadError as error:
         raise ConvertError(str(error)) from error
-    except (struct.error, KeyError, ValueError, TypeError, ZeroDivisionError, EOFError, OSError) as error:
+    except ValueError as error:
         raise ConvertError(f"{str(path)!r} is a damaged or incomplete GGUF file: get it again.") from error
-
-
-def _number(file: IO[bytes], form: str) -> Any:  # noqa: ANN401 - whatever the file holds
-    return struct.unpack(form, file.read(struct.calcsize(form)))[0]
-
-
-def _string(file: IO[bytes]) -> str:
-    length = _number(file, "<Q")
-    data = file.read(min(length, 1 << 26))
-    if len(data) != length:
-        raise EOFError
-    return data.decode("utf-8", "replace")
-
-
-def _entry(file: IO[bytes], arrays: bool) -> tuple[str, Any]:
-    return _string(file), _value(file, _number(file, "<I"), arrays)
-
-
-def _value(file: IO[bytes], kind: int, arrays: bool) -> Any:  # noqa: ANN401 - whatever the file holds
-    if kind == STRING:
-        return _string(file)
-    if kind != ARRAY:
-        return _number(file, NUMBERS[kind])
-    inner, count = _number(file, "<I"), _number(file, "<Q")
-    if arrays:
-        return [_value(file, inner, arrays) for _ in range(count)]
-    if inner == STRING:
-        for _ in range(count):
-            file.seek(_number(file, "<Q"), 1)
-    else:
-        file.seek(count * struct.calcsize(NUMBERS[inner]), 1)
-    return range(count)
-
-
-def _tensor(file: IO[bytes]) -> GGUFTensor:
-    """A tensor whose ``start`` still counts from where the data begin."""
-    name = _string(file)
-    shape = tuple(_number(file, "<Q") for _ in range(_number(file, "<I")))
-    kind = GGMLQuantizationType(_number(file, "<I"))
-    return GGUFTensor(name, kind, shape[::-1], _number(file, "<Q"))

@@ -92,7 +92,7 @@ class MemoryBank(Intake):
         with ExitStack() as on_failure:
             owned = ExitStack()
             if embedder is None:
-                embedder = embedder_for(path)
+                embedder = embedder_for(path, config)
                 if isinstance(embedder, LlamaEmbedder):
                     owned.callback(embedder.close)
             on_failure.callback(owned.close)
@@ -133,11 +133,14 @@ class MemoryBank(Intake):
                 steps.callback(self._on_close)
 
     def warm(self) -> None:
-        """Load the models and evaluate their fixed instructions now, so that the first call need not.
+        """Load the models and evaluate their fixed instructions now, so that the first call need not; a sentence
+        encoder too.
 
         :raises ModelLoadError: a model file is missing or unusable
         """
         self._open_store()
+        if isinstance(self._embedder, LlamaEmbedder):
+            self._embedder.warm()
         if self._on_warm is not None:
             self._on_warm()
 

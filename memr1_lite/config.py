@@ -89,7 +89,8 @@ class BankConfig(Settings):
     engine: Literal["thread", "process"] = "thread"
     """``process`` runs llama.cpp in a child process: a file that kills it is an error then, and not the app's end."""
     idle_seconds: float | None = Field(default=600, gt=0)
-    """Models are given back after so long without a call, and loaded again at the next; None keeps them."""
+    """Models are given back after so long without a call, the sentence encoder too, and loaded again at the next; None
+    keeps them."""
     background: Literal["always", "idle"] = "always"
     """``idle`` lets what was remembered later wait while the load is above the number of cores or a battery is being
     emptied; where the system tells neither, nothing waits."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,8 +12,8 @@ from typing import Literal, get_args
 from memr1_lite import answer_agent, memory_manager
 from memr1_lite.answer_agent import AnswerAgent, answer_prompt
 from memr1_lite.config import Agents, BankConfig
-from memr1_lite.control import begin
 from memr1_lite.errors import ClosedError, InvalidInputError, ModelLoadError
+from memr1_lite.idle import Idle
 from memr1_lite.llama.model import LlamaModel
 from memr1_lite.llama.process import ProcessModel
 from memr1_lite.llama.purpose import BOTH_ROLES, refuse_other_purpose
@@ -52,22 +49,21 @@ class FileAgents:
         self._agents = agents
         self._config = config or BankConfig()
         self._states = states
-        self._state = threading.Condition()
+        self._state = threading.Lock()
         self._models: dict[ModelFiles, Model] = {}
         self._manager: MemoryManager | None = None
         self._answerer: AnswerAgent | None = None
-        self._users, self._last_use = 0, time.monotonic()
-        self._janitor: threading.Thread | None = None
         self._closed = False
+        self._idle = Idle(self._config.idle_seconds, self._free)
 
     def decide(self, message: Message, similar: Sequence[Memory]) -> Decision:
         """Choose the operations for ``message`` with the Manager's model."""
-        with self._in_use():
+        with self._idle.in_use():
             return self._loaded_manager().decide(message, similar)
 
     def answer(self, question: str, candidates: Sequence[Candidate], *, distil: bool = True) -> Reply:
         """Answer ``question`` with the Answer Agent's model; ``distil`` as in :meth:`AnswerAgent.answer`."""
-        with self._in_use():
+        with self._idle.in_use():
             return self._loaded_answerer().answer(question, candidates, distil=distil)
 
     def warm(self, roles: Sequence[Role] = ROLES) -> None:
@@ -76,7 +72,7 @@ class FileAgents:
         :raises ModelLoadError: a file is missing or unusable
         """
         nothing = Message(id=0, speaker="user", text="")
-        with self._in_use():
+        with self._idle.in_use():
             for role in roles:
                 agent = self._loaded_manager() if role == "manager" else self._loaded_answerer()
                 if isinstance(agent, MemoryManager):
@@ -91,7 +87,7 @@ class FileAgents:
 
         :raises InvalidInputError: the model is in a process of its own, which counts nothing for others
         """
-        with self._in_use():
+        with self._idle.in_use():
             agent = self._loaded_answerer()
             if not isinstance(agent.model, LlamaModel):
                 raise InvalidInputError('Tokens are counted in this process only: BankConfig(engine="thread").')
@@ -101,25 +97,14 @@ class FileAgents:
         """Free the models; twice is fine."""
         with self._state:
             self._closed = True
-            self._free()
-            self._state.notify_all()
+        self._idle.close()
+        self._free()
 
     @property
     def loaded(self) -> int:
         """How many models are in memory."""
         with self._state:
             return len(self._models)
-
-    @contextmanager
-    def _in_use(self) -> Iterator[None]:
-        with self._state:
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._state:
-                self._users, self._last_use = self._users - 1, time.monotonic()
-                self._state.notify_all()
 
     def _loaded_manager(self) -> MemoryManager:
         with self._state:
@@ -145,10 +130,7 @@ class FileAgents:
         else:
             model = self._load(files, role, prompt_version)
             self._models[files] = model
-            if self._janitor is None and self._config.idle_seconds is not None:
-                self._janitor = threading.Thread(target=self._watch, name="memr1-idle", daemon=True)
-                if not begin(self._janitor):  # the next model that is loaded tries again
-                    self._janitor = None
+            self._idle.watch()
         return model
 
     def _load(self, files: ModelFiles, role: Role, prompt_version: str) -> Model:
@@ -168,24 +150,11 @@ class FileAgents:
         assert not isinstance(beside, ProcessModel)
         return LlamaModel.load(files.path, beside=beside, **settings)
 
-    def _watch(self) -> None:
-        """Free the models once nobody has used them for long; ends then, and starts again with the next one."""
-        idle, owner = self._config.idle_seconds, os.getpid()
-        assert idle is not None
-        with self._state:
-            while not self._closed:
-                left = self._last_use + idle - time.monotonic()
-                if self._users == 0 and left <= 0:
-                    break
-                self._state.wait(timeout=None if self._users else left)
-            if os.getpid() == owner:
-                self._free()
-            self._janitor = None
-
     def _free(self) -> None:
-        for model in self._models.values():
-            model.close()
-        self._models, self._manager, self._answerer = {}, None, None
+        with self._state:
+            for model in self._models.values():
+                model.close()
+            self._models, self._manager, self._answerer = {}, None, None
 
 
 def files_of(agents: Agents, role: Role) -> ModelFiles:

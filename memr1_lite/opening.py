@@ -22,7 +22,7 @@ def cached_embedder() -> Path:
     return Path(caches) / "memr1-lite" / "embedder.gguf"
 
 
-def embedder_for(path: str | Path) -> Embedder:
+def embedder_for(path: str | Path, config: BankConfig | None = None) -> Embedder:
     """The embedder that the bank at ``path`` was made with, if it is at hand; for a new one the best that is.
 
     :raises ModelLoadError: the sentence encoder is damaged
@@ -30,7 +30,9 @@ def embedder_for(path: str | Path) -> Embedder:
     lexical, encoder = LexicalEmbedder(), cached_embedder()
     made_with = None if str(path) == IN_MEMORY else Store.embedder_of(path)
     # A bank made with one that is not here: the store refuses this one, and says which it wants.
-    return lexical if made_with == lexical.name or not encoder.is_file() else LlamaEmbedder.load(encoder)
+    if made_with == lexical.name or not encoder.is_file():
+        return lexical
+    return LlamaEmbedder.load(encoder, idle_seconds=(config or BankConfig()).idle_seconds)
 
 
 def retriever_over(store: Store, embedder: Embedder, path: str | Path, config: BankConfig) -> Retriever:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from contextlib import contextmanager
@@ -12,16 +15,19 @@ import gguf_maker
 import numpy as np
 import pytest
 from encoder_maker import make_encoder
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from safetensors.numpy import load_file, save_file
 
 from convert import __main__ as command
 from convert import encoder
 from convert.errors import ConvertError, DriftError
 from memr1_lite.bank import MemoryBank
+from memr1_lite.config import BankConfig
 from memr1_lite.control import Call, Calls
 from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import ClosedError, DeadlineError, EmbedderMismatchError, ModelLoadError
 from memr1_lite.llama.embedding import LlamaEmbedder
+from memr1_lite.llama.gguf_header import BLOCKS
 
 TEXTS = ["Andrew has two dogs.", "", "How many dogs does Andrew have?", "[SEP] [CLS]", "dogs " * 200, "Zoë's 狗 café"]
 
@@ -76,7 +82,7 @@ def test_threads_wait_for_each_other(file):
 def test_one_text_waits_for_no_more_than_a_batch_of_many(file, monkeypatch):
     order = []
     with LlamaEmbedder.load(file) as embedder:
-        expected, evaluated = embedder.embed(["two dogs"]), embedder._evaluated
+        expected, evaluated = embedder.embed(["two dogs"]), embedder._encoder.evaluated
 
         def watched(texts):
             order.append(len(texts))
@@ -86,7 +92,7 @@ def test_one_text_waits_for_no_more_than_a_batch_of_many(file, monkeypatch):
                     time.sleep(0.001)
             return evaluated(texts)
 
-        monkeypatch.setattr(embedder, "_evaluated", watched)
+        monkeypatch.setattr(embedder._encoder, "evaluated", watched)
         found = []
         one = threading.Thread(target=lambda: found.append(embedder.embed(["two dogs"])))
         embedder.embed(["dogs"] * 256)
@@ -183,6 +189,106 @@ def test_the_command_names_the_encoder_and_checks_its_weights(folder, tmp_path, 
     assert command.main(["encoder", str(folder), str(out), "--sha256", digest, "--name", "mine"]) == 0
     with LlamaEmbedder.load(out) as embedder:
         assert embedder.name.startswith("mine:")
+
+
+def until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_opening_reads_only_what_the_file_says_and_the_first_text_loads_it(file):
+    code = """
+    import sys
+    from memr1_lite.llama.embedding import LlamaEmbedder
+    with LlamaEmbedder.load(sys.argv[1]) as embedder:
+        print(embedder.name, embedder.dimension, embedder.loaded, "llama_cpp" in sys.modules)
+        embedder.embed(["dogs"])
+        print(embedder.loaded)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code), str(file)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    first, second = done.stdout.splitlines()
+    assert first.startswith("tiny:")
+    assert first.endswith(" 32 False False")
+    assert second == "True"
+
+
+def test_an_encoder_that_nobody_uses_is_given_back_and_loaded_again(file):
+    with LlamaEmbedder.load(file, idle_seconds=0.05) as embedder:
+        expected = embedder.embed(TEXTS)
+        until(lambda: not embedder.loaded)
+        assert embedder.embed(TEXTS) == pytest.approx(expected, abs=1e-5)
+        until(lambda: not embedder.loaded)
+        with embedder._idle.in_use():
+            embedder.warm()
+            time.sleep(0.1)
+            assert embedder.loaded
+        until(lambda: not embedder.loaded)
+    with pytest.raises(ClosedError):
+        embedder.warm()
+    with LlamaEmbedder.load(file, idle_seconds=None) as kept:
+        kept.warm()
+        assert kept._idle._janitor is None
+
+
+def test_a_bank_loads_its_encoder_when_something_is_embedded_or_it_is_warmed(file, cache, tmp_path):
+    cache.write_bytes(file.read_bytes())
+    with MemoryBank.open(tmp_path / "a.db", config=BankConfig(idle_seconds=0.05)) as bank:
+        assert bank.search("dogs") == []
+        assert not bank._embedder.loaded
+        bank.record("Andrew has two dogs.")
+        assert bank._embedder.loaded
+        until(lambda: not bank._embedder.loaded)
+        assert bank.search("two dogs")[0].cosine is not None
+    with MemoryBank.open(tmp_path / "a.db", config=BankConfig(idle_seconds=None)) as bank:
+        bank.warm()
+        assert bank._embedder.loaded
+
+
+def test_a_damaged_encoder_is_an_error_when_the_bank_is_opened(file, cache, tmp_path):
+    whole = file.read_bytes()
+    for length in (0, 10, 30, 500, len(whole) // 2, len(whole) - 1):
+        cache.write_bytes(whole[:length])
+        with pytest.raises(ModelLoadError, match=r"embedder\.gguf"):
+            MemoryBank.open(tmp_path / "a.db")
+    assert not (tmp_path / "a.db").exists()
+
+
+def test_whatever_a_header_holds_it_is_read_or_refused(file, tmp_path):
+    whole, random, damaged = bytearray(file.read_bytes()), np.random.default_rng(0), tmp_path / "damaged.gguf"
+    refused = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in random.integers(24, 3_000, 3):
+            data[place] = random.integers(256)
+        damaged.write_bytes(data)
+        try:
+            embedder = LlamaEmbedder.load(damaged)
+        except ModelLoadError:
+            refused += 1
+            continue
+        assert embedder.dimension > 0
+        assert embedder.name
+    assert refused > 20
+
+
+def test_an_encoder_that_was_replaced_meanwhile_is_not_taken_for_the_one_that_was_opened(file, tmp_path):
+    copy = tmp_path / "copy.gguf"
+    copy.write_bytes(file.read_bytes())
+    with LlamaEmbedder.load(copy) as embedder:
+        with copy.open("ab") as written:
+            written.write(bytes(32))
+        with pytest.raises(ModelLoadError, match="changed"):
+            embedder.embed(["dogs"])
+        copy.unlink()
+        with pytest.raises(ModelLoadError, match="cannot be read"):
+            embedder.warm()
+
+
+def test_sizes_of_tensor_types_are_those_of_gguf():
+    assert {kind: GGML_QUANT_SIZES[GGMLQuantizationType(kind)] for kind in BLOCKS} == BLOCKS
 
 
 @pytest.fixture

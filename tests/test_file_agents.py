@@ -155,7 +155,7 @@ def test_models_that_nobody_uses_are_given_back_and_loaded_again(manager_file):
 
 def test_a_model_in_use_is_not_given_back(manager_file):
     agents = FileAgents(Agents(manager=manager_file), BankConfig(threads=1, idle_seconds=0.02))
-    with agents._in_use():
+    with agents._idle.in_use():
         agents._loaded_manager()
         time.sleep(0.2)
         assert agents.loaded == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import hashlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,10 +14,13 @@ import numpy.typing as npt
 
 from memr1_lite.control import current_call
 from memr1_lite.errors import ClosedError, ModelError, ModelLoadError
-from memr1_lite.llama.gguf_file import check_gguf
+from memr1_lite.idle import Idle
+from memr1_lite.llama.gguf_file import sha256_of
+from memr1_lite.llama.gguf_header import read_gguf_header
 from memr1_lite.llama.library import load_library, log, refuse_forked, usable_threads
 from memr1_lite.llama.native import StopFlag
 from memr1_lite.llama.vocabulary import Vocabulary
+from memr1_lite.llama.weights import Weights
 from memr1_lite.llm import Segment
 
 NAME_KEY = "memr1.embedder"
@@ -27,55 +28,64 @@ NAME_KEY = "memr1.embedder"
 MAX_TOKENS = 512
 """Tokens evaluated at once, of one text or of several: more than a model's positions would end the process."""
 MAX_TEXTS = 64
+IDLE_SECONDS = 600.0
+
+Vectors = npt.NDArray[np.float32]
 
 
 class LlamaEmbedder:
     """Unit vectors of texts. Calls from several threads take turns, batch by batch, so that none waits for long.
 
-    A text is read up to as many tokens as the file says that the encoder was made for; the rest of it is left out.
+    The model itself is loaded at the first text, given back when nobody has used it for long, and loaded again at the
+    next. A text is read up to as many tokens as the file says that the encoder was made for; the rest of it is left
+    out.
     """
 
     name: str
     dimension: int
 
-    def __init__(self, path: Path, threads: int) -> None:
-        """Open ``path``; :meth:`load` is the way in."""
-        self._library = library = load_library()
+    def __init__(
+        self,
+        path: Path,
+        threads: int = 1,
+        expected_sha256: str | None = None,
+        idle_seconds: float | None = IDLE_SECONDS,
+    ) -> None:
+        """Read what ``path`` says of itself; :meth:`load` is the way in."""
+        said = read_gguf_header(path, expected_sha256=expected_sha256).metadata
+        architecture = said.get("general.architecture")
+        dimension, pooling = (said.get(f"{architecture}.{key}") for key in ("embedding_length", "pooling_type"))
+        if not (isinstance(dimension, int) and dimension > 0 and isinstance(pooling, int) and pooling > 0):
+            raise ModelLoadError(
+                f"{str(path)!r} is no sentence encoder: it names no way to pool the vectors of a text's tokens."
+            )
+        name = said.get(NAME_KEY)
+        self.name = name if isinstance(name, str) and name else f"{path.stem}:{sha256_of(path)[:12]}"
+        self.dimension = dimension
+        self._path, self._threads = path.absolute(), threads  # the process may have changed its folder by then
+        self._state = _state_of(path)
         self._lock, self._queue = threading.Lock(), threading.Lock()
-        self._stop_flag = StopFlag()
+        self._encoder: _Encoder | None = None
+        self._idle = Idle(idle_seconds, self._give_back)
         self._process = os.getpid()
         self._closed = False
-        self._context: Any = None
-        log.error = ""
-        parameters = library.llama_model_default_params()
-        parameters.n_gpu_layers = 0
-        parameters.use_extra_bufts = False  # as in model.py: repacked weights are a second copy
-        self._model = library.llama_model_load_from_file(os.fsencode(path), parameters)
-        if not self._model:
-            raise ModelLoadError(
-                f"llama.cpp cannot load {str(path)!r}: it is damaged or of an unknown kind; build it again."
-                f" llama.cpp said: {log.error or 'nothing'}"
-            )
-        self._vocabulary = Vocabulary(library, library.llama_model_get_vocab(self._model))
-        self._limit = min(MAX_TOKENS, library.llama_model_n_ctx_train(self._model))
-        self.dimension = library.llama_model_n_embd(self._model)
-        self.name = self._text_of(NAME_KEY) or f"{path.stem}:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
-        self._first, self._last = (
-            self._vocabulary.bos,
-            library.llama_vocab_sep(library.llama_model_get_vocab(self._model)),
-        )
-        self._open_context(path, threads)
 
     @classmethod
-    def load(cls, path: str | Path, *, threads: int = 1, expected_sha256: str | None = None) -> LlamaEmbedder:
-        """Load a GGUF file of a sentence encoder. Short texts gain nothing from more than one thread.
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        threads: int = 1,
+        expected_sha256: str | None = None,
+        idle_seconds: float | None = IDLE_SECONDS,
+    ) -> LlamaEmbedder:
+        """Open a GGUF file of a sentence encoder. Short texts gain nothing from more than one thread.
 
         :param expected_sha256: refuse a file with another checksum, in hexadecimal
+        :param idle_seconds: the model is given back after so long without a text; None keeps it
         :raises ModelLoadError: the file is missing, damaged, or makes no sentence vectors
         """
-        path = Path(path)
-        check_gguf(path, expected_sha256)
-        return cls(path, threads)
+        return cls(Path(path), threads, expected_sha256, idle_seconds)
 
     def __enter__(self) -> LlamaEmbedder:
         return self
@@ -88,17 +98,29 @@ class LlamaEmbedder:
         if os.getpid() != self._process:
             return
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                if self._context:
-                    self._library.llama_batch_free(self._batch)
-                    self._library.llama_free(self._context)
-                self._library.llama_model_free(self._model)
+            self._closed = True
+        self._idle.close()
+        self._give_back()
 
-    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is in memory."""
+        return self._encoder is not None
+
+    def warm(self) -> None:
+        """Load the model now, so that the first text need not.
+
+        :raises ModelLoadError: llama.cpp cannot load the file, or it was changed since it was opened
+        """
+        refuse_forked(self._process, self.name)
+        with self._idle.in_use(), self._turn():
+            pass
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
         """Return one L2-normalised row per text, shape ``(len(texts), dimension)``; several at a time are quicker.
 
-        :raises ModelError: llama.cpp could not evaluate them, or the process was forked since it was loaded
+        :raises ModelError: llama.cpp could not evaluate them, or the process was forked since the file was opened; a
+            :class:`~memr1_lite.errors.ModelLoadError` as in :meth:`warm`
         :raises CallCancelledError: somebody cancelled the call that this is part of
         :raises DeadlineError: its deadline passed
         :raises ClosedError: after :meth:`close`
@@ -106,17 +128,18 @@ class LlamaEmbedder:
         refuse_forked(self._process, self.name)  # before the lock: a thread that is not here may have held it
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         tokens: list[list[int]] = []
-        for first in range(0, len(texts), MAX_TEXTS):
-            with self._turn():
-                tokens += [self._tokens(text) for text in texts[first : first + MAX_TEXTS]]
-        for start, end in _batches([len(ids) for ids in tokens]):
-            with self._turn():
-                rows[start:end] = self._evaluated(tokens[start:end])
+        with self._idle.in_use():
+            for first in range(0, len(texts), MAX_TEXTS):
+                with self._turn() as encoder:
+                    tokens += [encoder.tokens(text) for text in texts[first : first + MAX_TEXTS]]
+            for start, end in _batches([len(ids) for ids in tokens]):
+                with self._turn() as encoder:
+                    rows[start:end] = encoder.evaluated(tokens[start:end])
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
         return rows
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self) -> Iterator[_Encoder]:
         """Hold the lock for one batch. Who waits for it holds the queue: between two batches he is the next."""
         call = current_call()
         with ExitStack() as waiting:
@@ -125,14 +148,68 @@ class LlamaEmbedder:
                 waiting.close()
                 if self._closed:
                     raise ClosedError("This embedder was closed: load it again.")
-                yield
+                if self._encoder is None:
+                    if _state_of(self._path) != self._state:  # its vectors may be others than the name says
+                        raise ModelLoadError(f"{str(self._path)!r} was changed since it was opened: open it again.")
+                    self._encoder = _Encoder(self._path, self._threads, self.name, self.dimension)
+                    self._idle.watch()
+                yield self._encoder
 
-    def _tokens(self, text: str) -> list[int]:
+    def _give_back(self) -> None:
+        with self._lock:
+            if self._encoder is not None:
+                self._encoder.free()
+                self._encoder = None
+
+
+class _Encoder:
+    """The native model, its context and its batch. Not guarded: its owner has the lock.
+
+    :raises ModelLoadError: llama.cpp cannot load the file
+    """
+
+    def __init__(self, path: Path, threads: int, name: str, dimension: int) -> None:
+        self._library = library = load_library()
+        self._name, self._dimension = name, dimension
+        self._stop_flag = StopFlag()
+        self._weights = Weights(path)
+        model = self._weights.model
+        parameters = library.llama_context_default_params()
+        parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = MAX_TOKENS
+        parameters.n_seq_max = MAX_TEXTS
+        parameters.kv_unified = True
+        parameters.n_threads = parameters.n_threads_batch = usable_threads(threads)
+        parameters.embeddings = True
+        parameters.no_perf = True
+        log.error = ""
+        self._context: Any = library.llama_init_from_model(model, parameters)
+        if not self._context:
+            self._weights.release()
+            raise ModelLoadError(
+                f"llama.cpp cannot make a context for {str(path)!r}: build the file again."
+                f" llama.cpp said: {log.error or 'nothing'}"
+            )
+        library.llama_set_abort_callback(self._context, *self._stop_flag.callback(library))
+        self._batch = library.llama_batch_init(MAX_TOKENS, 0, 1)
+        vocabulary = library.llama_model_get_vocab(model)
+        self._vocabulary = Vocabulary(library, vocabulary)
+        self._first, self._last = self._vocabulary.bos, library.llama_vocab_sep(vocabulary)
+        self._limit = min(MAX_TOKENS, library.llama_model_n_ctx_train(model))
+
+    def free(self) -> None:
+        """Free everything, once."""
+        self._library.llama_batch_free(self._batch)
+        self._library.llama_free(self._context)
+        self._weights.release()
+
+    def tokens(self, text: str) -> list[int]:
+        """What the encoder reads of a text, its marks included."""
         # Untrusted: "[SEP]" in a text is six characters, no end.
         ids = self._vocabulary.tokenize(Segment(text[: MAX_TOKENS * 64]))
         return [self._first, *ids[: self._limit - 2], self._last]
 
-    def _evaluated(self, texts: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+    def evaluated(self, texts: Sequence[Sequence[int]]) -> Vectors:
+        """One row per text, of at most MAX_TEXTS and MAX_TOKENS."""
         count = 0
         for number, ids in enumerate(texts):
             for position, token in enumerate(ids):
@@ -148,37 +225,25 @@ class LlamaEmbedder:
         if status != 0:
             call.check()  # it was stopped
             raise ModelError(f"llama.cpp cannot embed {len(texts)} texts of {count} tokens (status {status}).")
-        rows = np.empty((len(texts), self.dimension), dtype=np.float32)
+        rows = np.empty((len(texts), self._dimension), dtype=np.float32)
         for number in range(len(texts)):
             pointer = self._library.llama_get_embeddings_seq(self._context, number)
             if not pointer:
-                raise ModelError(f"{self.name!r} makes no sentence vectors: its file names no way to pool them.")
-            rows[number] = np.ctypeslib.as_array(pointer, shape=(self.dimension,))
+                raise ModelError(f"{self._name!r} makes no sentence vectors: its file names no way to pool them.")
+            rows[number] = np.ctypeslib.as_array(pointer, shape=(self._dimension,))
         return rows
 
-    def _open_context(self, path: Path, threads: int) -> None:
-        parameters = self._library.llama_context_default_params()
-        parameters.n_ctx = parameters.n_batch = parameters.n_ubatch = MAX_TOKENS
-        parameters.n_seq_max = MAX_TEXTS
-        parameters.kv_unified = True
-        parameters.n_threads = parameters.n_threads_batch = usable_threads(threads)
-        parameters.embeddings = True
-        parameters.no_perf = True
-        self._context = self._library.llama_init_from_model(self._model, parameters)
-        pooled = self._context and self._library.llama_pooling_type(self._context) > 0
-        if self._context:
-            self._library.llama_set_abort_callback(self._context, *self._stop_flag.callback(self._library))
-            self._batch = self._library.llama_batch_init(MAX_TOKENS, 0, 1)
-        if not pooled:
-            self.close()
-            raise ModelLoadError(
-                f"{str(path)!r} is no sentence encoder: it names no way to pool the vectors of a text's tokens."
-            )
 
-    def _text_of(self, key: str) -> str | None:
-        buffer = ctypes.create_string_buffer(256)
-        length = self._library.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
-        return buffer.value.decode("utf-8", "replace") if length >= 0 else None
+def _state_of(path: Path) -> tuple[int, int]:
+    """What changes with the content of a file.
+
+    :raises ModelLoadError: it is gone
+    """
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise ModelLoadError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+    return found.st_size, found.st_mtime_ns
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
