@@ -52,6 +52,8 @@ LOOKED_UP = 128
 """So many of them, in a big bank, get their cosines from the store where their vectors were not found near."""
 CHOSEN = 128
 """For so many of each kind, at least, it is looked up who said them and what was written from them."""
+DEEPER = 8
+"""So many times as far a search looks where turns that say nothing of their own crowd the others out."""
 SPARE = 8
 OWN_MEMORY = 1.5
 """What a memory of the speaker, or of somebody of his, counts for what he says of himself."""
@@ -125,7 +127,6 @@ class Retriever:
 
     def _found(self, question: Question, vector: Vector | None, k: int, span: Span | None) -> list[Found]:
         """What either leg found, or found close by."""
-        depth, chosen = max(DEPTH, 2 * k), max(CHOSEN, 4 * k)
         highest = {kind: standing.highest for kind, standing in self._store.standings().items()}
         nothing = [np.zeros(0, np.int64)] * len(question.words)
         said = {
@@ -136,8 +137,34 @@ class Retriever:
         weights = rarity(counts, sum(highest.values()))
         weights *= [NAME_WORD if word in question.names else 1.0 for word in question.words]
 
-        turns, reach = self._turns(said["turn"], weights, self._near("turn", vector, depth, span), vector)
-        best = turns.best_places(chosen)
+        found, seen = self._weighed(question, vector, k, span, said, weights)
+        if len(found) < k and seen == max(CHOSEN, 4 * k):
+            # Turns that changed a memory took every place, and what they bring is few: others may say as much.
+            alone = self._store.holding("turn", question.words, COMMON, span, uncovered=True)
+            found, _ = self._weighed(question, vector, k, span, said, weights, most_wanted(alone, weights, POOL))
+        return found
+
+    def _weighed(
+        self,
+        question: Question,
+        vector: Vector | None,
+        k: int,
+        span: Span | None,
+        said: Mapping[Kind, Sequence[Ids]],
+        weights: Scores,
+        alone: Ids | None = None,
+    ) -> tuple[list[Found], int]:
+        """What was found, best first, and how many turns were looked at closely.
+
+        :param alone: turns that changed no memory, each looked at whatever the others score
+        """
+        deeper = 1 if alone is None else DEEPER
+        depth, chosen = max(DEPTH, 2 * k), max(CHOSEN, 4 * k)
+        near = self._near("turn", vector, depth * deeper, span)
+        turns, reach = self._turns(said["turn"], weights, near, vector, alone)
+        best = turns.best_places(chosen * deeper)
+        if alone is not None:
+            best = np.union1d(best, np.flatnonzero(np.isin(turns.ids, alone)))
         turns, reach = turns.chosen(best), reach[:, best]
         near = self._near("memory", vector, depth, span)
         memories = self._memories(said["memory"], weights, near, vector, turns, reach).best(chosen)
@@ -145,11 +172,14 @@ class Retriever:
         # A memory that was deleted since the index followed drops out when it is shown.
         if span is not None or question.names or question.days:
             traits["memory"] = self._store.traits("memory", memories.ids.tolist())
-        return ranked(question, [turns, memories], traits, span, k + SPARE)
+        return ranked(question, [turns, memories], traits, span, k + SPARE), len(best)
 
-    def _turns(self, said: Sequence[Ids], weights: Scores, near: Near, vector: Vector | None) -> tuple[Hits, Scores]:
+    def _turns(
+        self, said: Sequence[Ids], weights: Scores, near: Near, vector: Vector | None, alone: Ids | None
+    ) -> tuple[Hits, Scores]:
         """Turns by what they and their neighbours say, and how much each word counts for each of them."""
-        pool = laid_out(np.concatenate([most_wanted(said, weights, POOL), near.ids]), len(WORD_REACH) - 1)
+        wanted = [most_wanted(said, weights, POOL), near.ids]
+        pool = laid_out(np.concatenate(wanted if alone is None else [*wanted, alone]), len(WORD_REACH) - 1)
         held = standing_in(pool, said)
         reach = reached(held, WORD_REACH)
         cosines = self._cosines("turn", vector, pool, weights @ held, near)
@@ -180,10 +210,11 @@ class Retriever:
         for kind in KINDS:
             if vector is None:
                 # In order of BM25, whose scores in two indexes do not compare.
-                ids = np.array(self._store.keyword_search(kind, question.words, depth), dtype=np.int64)
+                said = self._store.keyword_search(kind, question.words, depth, span, uncovered=kind == "turn")
+                ids = np.array(said, dtype=np.int64)
                 words, cosines = 1.0 / np.arange(1, len(ids) + 1), np.full(len(ids), np.nan)
             else:
-                ids, cosines = self._near(kind, vector, depth, span)
+                ids, cosines = self._near(kind, vector, depth, span, uncovered=kind == "turn")
                 words = np.zeros(len(ids))
             held = np.zeros((len(question.words), len(ids)), np.bool_)
             hits.append(Hits(kind, ids, words, or_zero(cosines), cosines, held))
@@ -254,12 +285,15 @@ class Retriever:
         vector: Vector = self._embedder.embed([text])[0]
         return vector
 
-    def _near(self, kind: Kind, vector: Vector | None, depth: int, span: Span | None = None) -> Near:
+    def _near(
+        self, kind: Kind, vector: Vector | None, depth: int, span: Span | None = None, *, uncovered: bool = False
+    ) -> Near:
         """The nearest that are near enough, best first."""
         current_call().check()
         found = list[tuple[int, float]]()
         if vector is not None and len(self._indexes[kind]):
-            allowed = None if span is None else self._store.within(kind, span)
+            everything = span is None and not uncovered
+            allowed = None if everything else self._store.within(kind, span, uncovered=uncovered)
             found = self._indexes[kind].search(vector, depth, allowed)
         found = [pair for pair in found if pair[1] > MIN_COSINE]
         return Near(np.array([item for item, _ in found], np.int64), np.array([cosine for _, cosine in found]))

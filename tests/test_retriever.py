@@ -395,6 +395,36 @@ def test_a_search_within_a_span_looks_nowhere_else(exact_below):
         assert len(within(until=datetime(2023, 2, 1))) == 5
 
 
+@pytest.mark.parametrize("legs", ["both", "words", "vectors"])
+def test_a_leg_alone_looks_nowhere_but_in_the_span_either(bank, legs):
+    for number in range(220):
+        bank.say(f"A dog, dog{number}.", speaker="Bob")
+    mine = bank.say("There once was a dog in a very long story that went on.", speaker="Andrew")
+    found = bank.retriever.candidates("dog", 3, Span(speaker="Andrew"), legs)
+    assert [candidate.id for candidate in found] == [mine.id]
+
+
+@both
+@pytest.mark.parametrize("legs", ["both", "words", "vectors"])
+@pytest.mark.parametrize("fate", ["rewritten", "deleted"])
+def test_turns_that_wrote_a_memory_never_crowd_out_those_that_wrote_none(exact_below, legs, fate):
+    """300 turns say more of what is asked than five others, and bring one memory or none."""
+    with Bank(exact_below=exact_below) as bank:
+        memory = bank.add("A park.", "keep dog park")
+        for number in range(300):
+            memory = bank.store.memory(memory.id)
+            change = Update(op="UPDATE", memory_id=memory.id, version=memory.version, text=f"Parks, {number}.")
+            bank.say(f"keep dog{number} dog park", change)
+        if fate == "deleted":
+            memory = bank.store.memory(memory.id)
+            bank.say("Forget parks.", Delete(op="DELETE", memory_id=memory.id, version=memory.version))
+        for number in range(30):
+            bank.say(f"Zebra{number} weather, about something else entirely")
+        alone = [bank.say(f"There once was a dog, said story{number} with many other words").id for number in range(5)]
+        found = bank.retriever.candidates("dog park", 10, legs=legs)
+        assert set(alone) <= {candidate.id for candidate in found if candidate.kind == "turn"}
+
+
 def test_one_leg_alone_is_a_plain_search(bank):
     bank.say("The cello is loud.")
     bank.say("Yes it is.")

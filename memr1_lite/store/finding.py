@@ -87,25 +87,48 @@ class Finding(Vectors):
             raise EmbedderMismatchError(embedder, self.embedder)
         return {"turn": Standing(turn, turns), "memory": Standing(memory, memories)}
 
-    def holding(self, kind: Kind, words: Sequence[str], limit: int, span: Span | None = None) -> list[Ids]:
-        """For each word the newest ``limit`` units that hold it in any of its English forms, by id, ascending."""
+    def holding(
+        self, kind: Kind, words: Sequence[str], limit: int, span: Span | None = None, *, uncovered: bool = False
+    ) -> list[Ids]:
+        """For each word the newest ``limit`` units that hold it in any of its English forms, by id, ascending.
+
+        :param uncovered: only turns that changed no memory
+        """
         table = f"{TABLES[kind]}_fts"
-        where, values = _conditions(kind, span)
-        join = _JOINS[kind] if values else ""
+        where, values = _conditions(kind, span, uncovered=uncovered)
+        join = _JOINS[kind] if where else ""
         sql = f"SELECT {table}.rowid AS id FROM {table} {join} WHERE {table} MATCH ?{where}"
         sql = f"{sql} ORDER BY {table}.rowid DESC LIMIT ?"
         found = []
         with self._use() as connection:
             for word in words:
-                # Quoted, a word is a word whatever is in it: a bare question would be a syntax error to FTS5.
-                quoted = '"' + word.replace("\0", " ").replace('"', '""') + '"'
-                asked = (quoted, *values, limit)
+                asked = (_quoted(word), *values, limit)
                 found.append(_ids(connection, sql, asked) if word.strip("\0 ") else np.zeros(0, np.int64))
         return found
 
-    def within(self, kind: Kind, span: Span) -> Ids:
-        """The units that ``span`` lets through, by id, ascending."""
-        where, values = _conditions(kind, span)
+    def keyword_search(
+        self, kind: Kind, words: Sequence[str], limit: int, span: Span | None = None, *, uncovered: bool = False
+    ) -> list[int]:
+        """Ids of the units that hold any of ``words``, best BM25 first, at most ``limit``; no words find nothing.
+
+        :param uncovered: only turns that changed no memory
+        """
+        quoted = [_quoted(word) for word in words if word.strip("\0 ")]
+        if not quoted or limit <= 0:
+            return []
+        table = f"{TABLES[kind]}_fts"
+        where, values = _conditions(kind, span, uncovered=uncovered)
+        join = _JOINS[kind] if where else ""
+        sql = f"SELECT {table}.rowid FROM {table} {join} WHERE {table} MATCH ?{where}"
+        sql = f"{sql} ORDER BY rank, {table}.rowid LIMIT ?"
+        return [row[0] for row in self._rows(sql, " OR ".join(quoted), *values, limit)]
+
+    def within(self, kind: Kind, span: Span | None, *, uncovered: bool = False) -> Ids:
+        """The units that ``span`` lets through, by id, ascending.
+
+        :param uncovered: only turns that changed no memory
+        """
+        where, values = _conditions(kind, span, uncovered=uncovered)
         with self._use() as connection:
             return _ids(connection, f"SELECT {TABLES[kind]}.id FROM {_PLAIN[kind]} WHERE 1{where}", values)
 
@@ -143,6 +166,11 @@ class Finding(Vectors):
             return np.fromiter(chain.from_iterable(rows), np.int64).reshape(-1, 2)
 
 
+def _quoted(word: str) -> str:
+    """Quoted, a word is a word whatever is in it: a bare question would be a syntax error to FTS5."""
+    return '"' + word.replace("\0", " ").replace('"', '""') + '"'
+
+
 def _ids(connection: sqlite3.Connection, sql: str, values: Sequence[Value]) -> Ids:
     """The column ``id`` of a query, ascending. As one text: row by row, a thousand ids take twice the time."""
     together = connection.execute(f"SELECT group_concat(id) FROM ({sql})", values).fetchone()[0]
@@ -151,9 +179,10 @@ def _ids(connection: sqlite3.Connection, sql: str, values: Sequence[Value]) -> I
     return ids
 
 
-def _conditions(kind: Kind, span: Span | None) -> tuple[str, list[Value]]:
+def _conditions(kind: Kind, span: Span | None, *, uncovered: bool = False) -> tuple[str, list[Value]]:
+    only = f" AND {_UNCOVERED}" if uncovered else ""
     if span is None:
-        return "", []
+        return only, []
     at = f"{TABLES[kind]}.at"
     asked: list[tuple[str, Value]] = [
         (" AND messages.speaker = ?", span.speaker),
@@ -161,4 +190,4 @@ def _conditions(kind: Kind, span: Span | None) -> tuple[str, list[Value]]:
         (f" AND {at} < ?", None if span.until is None else span.until.isoformat()),
     ]
     kept = [(sql, value) for sql, value in asked if value is not None]
-    return "".join(sql for sql, _ in kept), [value for _, value in kept]
+    return "".join(sql for sql, _ in kept) + only, [value for _, value in kept]

@@ -1,4 +1,4 @@
-"""The memories as they are now, and how to find them: by id, by word, by vector."""
+"""The memories as they are now, by id."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from memr1_lite.errors import InvalidInputError, MemoryNotFoundError
 from memr1_lite.records import Memory
 from memr1_lite.store.connection import listed
 from memr1_lite.store.messages import moment
-from memr1_lite.store.vectors import TABLES, Kind, Vectors
+from memr1_lite.store.vectors import Vectors
 
 _COLUMNS = "id, text, version, message_id, at"
 
@@ -22,7 +22,7 @@ def memory_of(row: sqlite3.Row) -> Memory:
 
 
 class Memories(Vectors):
-    """The part of the store that reads memories and serves retrieval."""
+    """The part of the store that reads memories."""
 
     def memory(self, memory_id: int) -> Memory:
         """The live memory with this id.
@@ -45,13 +45,3 @@ class Memories(Vectors):
         """The live memories among ``ids``, by id."""
         sql = f"SELECT {_COLUMNS} FROM memories WHERE id IN (SELECT value FROM json_each(?))"
         return {row["id"]: memory_of(row) for row in self._rows(sql, listed(ids))}
-
-    def keyword_search(self, kind: Kind, words: Sequence[str], limit: int) -> list[int]:
-        """Ids of the units that hold any of ``words``, best BM25 first, at most ``limit``; no words find nothing."""
-        # Quoted, a word is a word whatever is in it: a bare question would be a syntax error to FTS5.
-        quoted = ['"' + word.replace("\0", " ").replace('"', '""') + '"' for word in words if word.strip("\0 ")]
-        if not quoted or limit <= 0:
-            return []
-        table = TABLES[kind]
-        sql = f"SELECT rowid FROM {table}_fts WHERE {table}_fts MATCH ? ORDER BY rank, rowid LIMIT ?"
-        return [row[0] for row in self._rows(sql, " OR ".join(quoted), limit)]
