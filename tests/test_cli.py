@@ -151,6 +151,16 @@ def test_an_error_is_one_line_on_stderr(run, path, arguments, said):
     assert "Traceback" not in result.stderr
 
 
+def test_a_reader_that_has_read_enough_is_no_error(path, tmp_path):
+    with MemoryBank.open(path) as bank:
+        for number in range(20):  # more than a pipe holds
+            bank.record(f"Turn {number} of a long talk. {'It went on and on. ' * 400}")
+    reading = f"{sys.executable} -m memr1_lite pending {path} | head -n 1"
+    done = subprocess.run(["sh", "-c", reading], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert "Turn 0 of" in done.stdout
+    assert done.stderr == ""
+
+
 def test_text_in_another_encoding_is_an_error_too(run, path):
     run("remember", path, "I like tea.", decisions=[("NOOP",)])
     for command in (("remember", path, "-"), ("chat", path)):

@@ -141,6 +141,14 @@ def test_an_answer_is_right_when_it_is_one_of_the_right_ones_or_rightly_not_know
     assert right_answer("I don't know.", False, [])
 
 
+def test_results_that_cannot_be_kept_are_an_error_before_anything_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(suites, "FileAgents", None)
+    kept = tmp_path / "none" / "results.jsonl"
+    done = CliRunner().invoke(cli.main, ["eval", "hand", "--limit", "3", "--keep", str(kept)])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == f"Error: {str(kept)!r}: No such file or directory.\n"
+
+
 def test_the_command_prints_a_table_and_keeps_every_result(monkeypatch, tmp_path):
     monkeypatch.setattr(suites, "FileAgents", lambda agents: Perfect())
     kept = tmp_path / "results.jsonl"

@@ -5,6 +5,8 @@ Results go to stdout, everything else to stderr. An error of the library is one 
 
 from __future__ import annotations
 
+import errno
+
 import click
 
 from memr1_lite import __version__
@@ -23,6 +25,11 @@ class Commands(click.Group):
             raise click.ClickException(str(error)) from error
         except UnicodeError as error:
             raise click.ClickException(f"Give UTF-8 text, or set PYTHONUTF8=1: {error}") from error
+        except OSError as error:  # a file that an option names, or a full disk
+            if error.errno == errno.EPIPE:  # whom the results went to has read enough: click ends quietly
+                raise
+            where = "" if error.filename is None else f"{str(error.filename)!r}: "
+            raise click.ClickException(f"{where}{error.strerror or error}.") from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -35,6 +35,8 @@ def hand(limit: int | None, keep: Path | None, agents: Agents, as_json: bool) ->
         memr1 eval hand --manager my-manager.gguf --keep results.jsonl
     """
     cases = hand_cases()[:limit]
+    if keep is not None:
+        keep.touch()  # to learn now, and not after minutes, that it cannot be written
     with (
         closing(FileAgents(agents)) as both,
         click.progressbar(length=len(cases), label="Measuring", file=sys.stderr) as progress,
