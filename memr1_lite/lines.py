@@ -16,8 +16,12 @@ def change_lines(change: Change) -> list[str]:
 
 
 def answer_lines(answer: Answer) -> list[str]:
-    """An answer and what it rests on."""
-    return [answer.text, *(f"  {candidate_line(candidate)}" for candidate in answer.cited)]
+    """An answer and what it rests on, and whether some of what was found could not be shown to the agent."""
+    lines = [answer.text, *(f"  {candidate_line(candidate)}" for candidate in answer.cited)]
+    if answer.left_out:
+        found = answer.left_out + len(answer.candidates)
+        lines.append(f"  ({answer.left_out} of {found} candidates did not fit into the model's context)")
+    return lines
 
 
 def difference_lines(difference: Difference) -> list[str]:

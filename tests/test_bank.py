@@ -490,7 +490,7 @@ def test_candidates_that_do_not_fit_are_left_out_from_the_end_and_the_answer_sho
         bank.record(f"A dog named {name}.")
     found = bank.search("Which dog?")
     answer = bank.ask("Which dog?")
-    assert (len(found), list(answer.candidates)) == (4, found[:2])
+    assert (len(found), list(answer.candidates), answer.left_out) == (4, found[:2], 2)
     with pytest.raises(ContextOverflowError):
         bank.ask("Which dog?", k=4)
 

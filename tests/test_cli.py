@@ -18,6 +18,7 @@ from memr1_lite import __version__, cli, demo
 from memr1_lite.answer_agent import AnswerAgent
 from memr1_lite.bank import MemoryBank
 from memr1_lite.demo import Said
+from memr1_lite.errors import ContextOverflowError
 from memr1_lite.llm import END
 from memr1_lite.memory_manager import MemoryManager
 from memr1_lite.testing import ScriptedModel
@@ -69,6 +70,25 @@ def test_a_dash_is_standard_input(run, path):
     run("remember", path, "-", stdin="I adopted a dog named Buddy.\n", decisions=[BUDDY])
     result = run("ask", path, "-", stdin="Which dog?\n", answers=[("[1]", ":", " Buddy")])
     assert result.stdout == "Buddy\n  [1] Andrew has a dog named Buddy.\n"
+
+
+def test_ask_says_where_candidates_did_not_fit(run, path, monkeypatch):
+    answer = AnswerAgent.answer
+
+    def with_room_for_two(self, question, candidates):
+        if len(candidates) > 2:
+            raise ContextOverflowError(needed=100 * len(candidates), available=299)
+        return answer(self, question, candidates)
+
+    monkeypatch.setattr(AnswerAgent, "answer", with_room_for_two)
+    with MemoryBank.open(path) as bank:
+        for name in ("Buddy", "Scout", "Rex", "Bella"):
+            bank.record(f"A dog is named {name}.")
+    said = run("ask", path, "Which dog?", answers=[("[1]", ":", " Buddy")]).stdout.splitlines()
+    assert said[0] == "Buddy"
+    assert said[1].startswith("  (turn ")
+    assert said[2:] == ["  (2 of 4 candidates did not fit into the model's context)"]
+    assert json.loads(run("ask", path, "Which dog?", "--json", answers=[("NONE",)]).stdout)["left_out"] == 2
 
 
 def test_machine_output_is_one_object_per_line(run, path):
