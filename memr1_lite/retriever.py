@@ -301,6 +301,7 @@ class Retriever:
     def _cosines(self, kind: Kind, vector: Vector | None, pool: Ids, by_words: Scores, near: Near) -> Scores:
         """The cosine of each of ``pool``; NaN where it has no vector, is not near, or, in a big bank, is not among
         the best by word or by vector."""
+        current_call().check()
         cosines = None if vector is None or not len(pool) else self._indexes[kind].cosines(vector, pool)
         if cosines is None:
             cosines = np.full(len(pool), np.nan)

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from memr1_lite.control import current_call
 from memr1_lite.errors import EmbedderMismatchError, StoreError, VectorIndexError
 from memr1_lite.store.connection import Connection
 
@@ -46,7 +47,7 @@ class Vectors(Connection):
     def _read(self, count: int, rows: Iterator[tuple[int, bytes]]) -> tuple[npt.NDArray[np.int64], Vector]:
         """Ids and vectors of at most ``count`` rows."""
         found, matrix = np.empty(count, np.int64), np.empty((count, self.dimension), np.float32)
-        read = 0
+        read, call = 0, current_call()
         while part := list(islice(rows, _CHUNK)):  # a million vectors would otherwise be in memory three times over
             numbers, blobs = zip(*part, strict=True)
             vectors = np.frombuffer(b"".join(blobs), dtype="<f4")
@@ -55,6 +56,7 @@ class Vectors(Connection):
             found[read : read + len(part)] = numbers
             matrix[read : read + len(part)] = vectors.reshape(len(part), self.dimension)
             read += len(part)
+            call.check()  # a big bank's take seconds
         return found[:read], matrix[:read]
 
     def touched_since(self, kind: Kind, position: int) -> tuple[int, list[int]]:
