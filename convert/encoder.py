@@ -49,12 +49,14 @@ def to_gguf(
     outtype: str = "F16",
     sha256: str | None = None,
     force: bool = False,
-) -> float:
+    texts: Sequence[str] = (),
+) -> Vectors:
     """Write the encoder in ``source`` as ``target`` and check it; the same folder gives the same bytes.
 
     :param name: what the encoder is called; the folder's name if left out. Banks are marked with it
     :param sha256: refuse other weights than those with this checksum, in hexadecimal
-    :returns: the least cosine of a vector with the checkpoint's own
+    :param texts: checked beside :data:`SENTENCES`
+    :returns: the cosine of each vector with the checkpoint's own, shape ``(len(SENTENCES) + len(texts),)``
     :raises ConvertError: the folder cannot be converted, or ``target`` exists
     :raises DriftError: llama.cpp makes other vectors
     """
@@ -91,11 +93,11 @@ def to_gguf(
             raise ConvertError(f"The folder {str(source)!r} does not say {error}.") from error
         finally:
             writer.close()
-        return check(source, temporary)
+        return check(source, temporary, (*SENTENCES, *texts))
 
 
-def check(source: Path, target: Path, texts: Sequence[str] = SENTENCES) -> float:
-    """The least cosine of llama.cpp's vectors, from ``target``, with those of the folder's own forward pass.
+def check(source: Path, target: Path, texts: Sequence[str]) -> Vectors:
+    """The cosines of llama.cpp's vectors of ``texts``, from ``target``, with those of the folder's own forward pass.
 
     :raises DriftError: one is less than 0.999
     """
@@ -108,7 +110,7 @@ def check(source: Path, target: Path, texts: Sequence[str] = SENTENCES) -> float
         raise DriftError(
             f"On {texts[worst]:.60}... llama.cpp's vector and the checkpoint's have a cosine of {cosines[worst]:.5f}."
         )
-    return float(cosines[worst])
+    return cosines
 
 
 def reference_vectors(source: Path, texts: Sequence[str]) -> Vectors:
@@ -212,14 +214,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="what it is called; the folder's name if left out")
     parser.add_argument("--sha256", help="refuse a model.safetensors with another checksum")
     parser.add_argument("--outtype", choices=sorted(TYPES), default="F16")
+    parser.add_argument(
+        "--texts", type=Path, metavar="FILE", help="check also the lines of this file, blank ones aside"
+    )
     parser.add_argument("--force", action="store_true", help="replace OUT.gguf if it exists")
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Run this verb."""
     chosen = {key: getattr(arguments, key) for key in ("name", "sha256", "outtype", "force")}
-    cosine = to_gguf(arguments.source, arguments.target, **chosen)
-    size = arguments.target.stat().st_size
-    print(
-        f"{arguments.target}  {size:,} bytes; least cosine with the checkpoint over {len(SENTENCES)} texts {cosine:.5f}"
-    )
+    texts = [] if arguments.texts is None else _lines(arguments.texts)
+    cosines = to_gguf(arguments.source, arguments.target, texts=texts, **chosen)
+    print(f"{arguments.target}  {arguments.target.stat().st_size:,} bytes")
+    for name, found in (("built-in texts", cosines[: len(SENTENCES)]), ("lines", cosines[len(SENTENCES) :])):
+        if len(found):
+            least, mean = found.min(), found.mean()
+            print(f"cosine with the checkpoint over {len(found):,} {name}: least {least:.6f}, mean {mean:.6f}")
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConvertError(f"The texts {str(path)!r} cannot be read: {error}.") from error
+    if not lines:
+        raise ConvertError(f"There is no text in {str(path)!r}: write one a line.")
+    return lines

@@ -49,7 +49,9 @@ def test_the_file_makes_the_vectors_of_the_checkpoint(folder, file):
     assert found.shape == (len(TEXTS), 32)
     assert found == pytest.approx(encoder.reference_vectors(folder, TEXTS), abs=1e-3)
     assert np.linalg.norm(found, axis=1) == pytest.approx(1.0, abs=1e-5)
-    assert encoder.check(folder, file, TEXTS) > 0.99999
+    cosines = encoder.check(folder, file, TEXTS)
+    assert cosines.shape == (len(TEXTS),)
+    assert cosines.min() > 0.99999
 
 
 def test_many_at_once_are_as_one_by_one(file):
@@ -289,6 +291,34 @@ def test_an_encoder_that_was_replaced_meanwhile_is_not_taken_for_the_one_that_wa
 
 def test_sizes_of_tensor_types_are_those_of_gguf():
     assert {kind: GGML_QUANT_SIZES[GGMLQuantizationType(kind)] for kind in BLOCKS} == BLOCKS
+
+
+def test_the_command_also_checks_the_texts_of_a_file(folder, tmp_path, capsys, monkeypatch):
+    texts = tmp_path / "turns.txt"
+    texts.write_text("Andrew has two dogs.\n\nI'm Zoë.\n   \nHow many dogs?\n")
+    arguments = ["encoder", str(folder), str(tmp_path / "out.gguf"), "--texts", str(texts)]
+    assert command.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert f"over {len(encoder.SENTENCES)} built-in texts: least 0.9999" in shown or "least 1.0000" in shown
+    assert "over 3 lines: least " in shown
+    for content in (b" \n", b"caf\xe9"):
+        texts.write_bytes(content)
+        assert command.main([*arguments, "--force"]) == 1
+        assert "turns.txt" in capsys.readouterr().err
+    # One of the file's own lines alone is enough to refuse the encoder.
+    texts.write_text("Buddy barks.")
+    reference = encoder.reference_vectors
+
+    def drifted(source, read):
+        rows = reference(source, read)
+        rows[-1] *= -1
+        return rows
+
+    monkeypatch.setattr(encoder, "reference_vectors", drifted)
+    (tmp_path / "out.gguf").unlink()
+    assert command.main(arguments) == 1
+    assert "Buddy barks." in capsys.readouterr().err
+    assert not (tmp_path / "out.gguf").exists()
 
 
 @pytest.fixture
