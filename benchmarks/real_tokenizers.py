@@ -3,7 +3,8 @@
 They are made of the vocabularies in llama.cpp's sources, as Hugging Face files. Their token lists and merges are
 complete there; how text is split, normalised and begun is what the two families' own files say. llama.cpp's converter,
 which knows a tokenizer by the ids it gives, takes them for the real ones, and they give the ids that llama.cpp's own
-tests expect. A model around each, converted by us, is compared on awkward texts.
+tests expect. A model around each, converted by us, is compared on awkward texts. ``--fetch`` only fetches them, as
+``make test`` does, so that the tests on them are not skipped.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -62,6 +65,17 @@ def real_tokenizer(cache: Path, name: str) -> Path:
             (temporary / "tokenizer.json").write_text(made, "utf-8")
             (temporary / "tokenizer_config.json").write_text(json.dumps(SETTINGS[name]), "utf-8")
     return folder
+
+
+def fetched(cache: Path) -> bool:
+    """Have both tokenizers in ``cache``; False, with pip's reason on standard error, where they cannot be had."""
+    try:
+        for name in SETTINGS:
+            real_tokenizer(cache, name)
+    except subprocess.CalledProcessError as error:
+        print(f"The vocabularies of Qwen2 and Llama 3 cannot be fetched: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def _tokenizer(name: str, path: Path) -> dict[str, Any]:
@@ -159,7 +173,11 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, default=CACHE)
+    parser.add_argument("--fetch", action="store_true", help="only have them in the cache; none to be had is no error")
     args = parser.parse_args()
+    if args.fetch:
+        fetched(args.cache)
+        return
     with tempfile.TemporaryDirectory() as folder:
         for name in SETTINGS:
             print(f"{name}: {compared(args.cache, name, Path(folder))} texts give the same ids")

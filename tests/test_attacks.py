@@ -1,7 +1,6 @@
 """No control token comes from the words of a stranger, on the vocabularies of Qwen2 and Llama 3 as they are shipped.
 
-``python -m benchmarks.real_tokenizers`` fetches these into the cache folder; where they are not, the other tests, on a
-small vocabulary, are in ``test_llama.py``.
+``make test`` fetches these into the cache folder; where they are not, a small vocabulary is left.
 """
 
 from __future__ import annotations
