@@ -24,11 +24,12 @@ import numpy as np
 from tqdm import tqdm
 
 from memr1_lite.bank import MemoryBank
-from memr1_lite.conversations import Turn, read_locomo
+from memr1_lite.conversations import read_locomo
 from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.llama.embedding import LlamaEmbedder
 from memr1_lite.llm import Embedder
 from memr1_lite.opening import cached_embedder
+from memr1_lite.records import Turn
 from memr1_lite.retriever import Legs
 
 DEPTHS = (5, 10, 30, 60)
@@ -104,10 +105,7 @@ def measure(talks: Sequence[Conversation], embedder: Embedder) -> list[Row]:
     rows = [Row(embedder.name, legs) for legs in NAMES]
     for talk in tqdm(talks, desc=embedder.name):
         with MemoryBank.open(":memory:", embedder=embedder) as bank:
-            positions = {
-                bank.record(turn.text, speaker=turn.speaker, at=turn.at).id: position
-                for position, turn in enumerate(talk.turns)
-            }
+            positions = {turn.id: position for position, turn in enumerate(bank.record_many(talk.turns))}
             for row in rows:
                 for asked in talk.asked:
                     began = time.perf_counter()

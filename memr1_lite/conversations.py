@@ -9,22 +9,13 @@ from pathlib import Path
 
 from memr1_lite.dates import MONTHS, as_datetime
 from memr1_lite.errors import InvalidInputError
-from memr1_lite.records import Record
+from memr1_lite.records import Turn
 from memr1_lite.shapes import expect, expect_visible, parse_json, read_text, wrong_shape
 from memr1_lite.store import EXPORT_FORMAT
 
 _SESSION = re.compile(r"session_(\d+)")
 _SESSION_TIME = re.compile(r"(\d{1,2}):(\d{2}) ?(am|pm) on (\d{1,2}) ([A-Z][a-z]+),? (\d{4})", re.IGNORECASE)
 _LINE_KEYS = {"speaker", "text", "at", "source_id"}
-
-
-class Turn(Record):
-    """One turn of a file, as :meth:`MemoryBank.remember` takes it; ``source_id`` makes importing twice harmless."""
-
-    speaker: str
-    text: str
-    at: datetime | None = None
-    source_id: str
 
 
 def locomo_conversations(path: str | Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from datetime import date, datetime
 
 from memr1_lite.config import BankConfig
@@ -15,8 +16,8 @@ from memr1_lite.later import Later, Progress
 from memr1_lite.ledger import Ledger
 from memr1_lite.llm import Embedder
 from memr1_lite.machine import wants_rest
-from memr1_lite.records import DEFAULT_SPEAKER, Change, Message
-from memr1_lite.retriever import Retriever, spoken
+from memr1_lite.records import DEFAULT_SPEAKER, Change, Message, Turn
+from memr1_lite.retriever import Retriever, Vector, spoken
 from memr1_lite.store import Store
 
 MAX_SPEAKER_CHARS = 80
@@ -121,15 +122,36 @@ class Intake(Ledger):
         """
         return self._recorded(text, speaker, at, source_id)[0]
 
+    def record_many(self, turns: Sequence[Turn]) -> builtins.list[Message]:
+        """Keep turns as :meth:`record` does, embedded together and written in one transaction.
+
+        :raises InvalidInputError: one of them cannot be kept, and none was
+        """
+        store = self._open_store()
+        for turn in turns:
+            self._check(turn.text, turn.speaker, turn.source_id)
+        new = {turn.source_id: turn for turn in turns if store.message_by_source(turn.source_id) is None}
+        vectors = dict[str, Vector]()
+        try:
+            if new:
+                embedded = self._embedder.embed([spoken(turn.speaker, turn.text) for turn in new.values()])
+                vectors = dict(zip(new, embedded, strict=True))
+        finally:  # kept also where the embedder fails, as one is
+            with store.transaction():
+                messages = [
+                    store.record(turn.speaker, turn.text, turn.at, turn.source_id, vector=vectors.get(turn.source_id))
+                    for turn in turns
+                ]
+                for message, turn in zip(messages, turns, strict=True):
+                    _refuse_another(message, turn.text, turn.speaker)
+        return messages
+
     def _recorded(
         self, text: str, speaker: str, at: str | date | datetime | None, source_id: str | None
     ) -> tuple[Message, bool]:
         """The turn, and whether it was there before."""
         store = self._open_store()
-        check_text(text, "text", self._config.max_message_chars)
-        check_line(speaker, "speaker", limit=MAX_SPEAKER_CHARS)
-        if source_id is not None:
-            check_line(source_id, "source_id", limit=MAX_SOURCE_ID_CHARS)
+        self._check(text, speaker, source_id)
         said = as_datetime(at)
         message = None if source_id is None else store.message_by_source(source_id)
         known = message is not None
@@ -139,9 +161,14 @@ class Intake(Ledger):
                 vector = self._embedder.embed([spoken(speaker, text)])[0]
             finally:  # the turn is kept also where its embedder fails, or is interrupted
                 message = store.record(speaker, text, said, source_id, vector=vector)
-        if (message.speaker, message.text) != (speaker, text):
-            raise InvalidInputError(f"source_id={source_id!r} already stands for another turn: {message.text!r}.")
+        _refuse_another(message, text, speaker)
         return message, known
+
+    def _check(self, text: str, speaker: str, source_id: str | None) -> None:
+        check_text(text, "text", self._config.max_message_chars)
+        check_line(speaker, "speaker", limit=MAX_SPEAKER_CHARS)
+        if source_id is not None:
+            check_line(source_id, "source_id", limit=MAX_SOURCE_ID_CHARS)
 
     def remember_pending(self) -> builtins.list[Change]:
         """Decide about every turn that is still pending, in the order they were said.
@@ -167,3 +194,8 @@ class Intake(Ledger):
 
     def _stop_deciding(self) -> None:
         self._later.stop()
+
+
+def _refuse_another(message: Message, text: str, speaker: str) -> None:
+    if (message.speaker, message.text) != (speaker, text):
+        raise InvalidInputError(f"source_id={message.source_id!r} already stands for another turn: {message.text!r}.")

@@ -34,6 +34,15 @@ class Message(Record):
     state: MessageState = "pending"
 
 
+class Turn(Record):
+    """One turn of a file, as :meth:`MemoryBank.remember` takes it; ``source_id`` makes importing twice harmless."""
+
+    speaker: str
+    text: str
+    at: datetime | None = None
+    source_id: str
+
+
 class Memory(Record):
     """One thing that the bank knows.
 

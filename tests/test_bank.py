@@ -33,7 +33,7 @@ from memr1_lite.errors import (
 )
 from memr1_lite.llm import END
 from memr1_lite.memory_manager import MemoryManager
-from memr1_lite.records import Add, Decision, Reply, Update
+from memr1_lite.records import Add, Decision, Reply, Turn, Update
 from memr1_lite.testing import HashEmbedder, ScriptedModel
 
 BUDDY = ("ADD", " Andrew has a dog named Buddy.", END)
@@ -137,6 +137,38 @@ def test_one_undecidable_turn_does_not_hold_up_the_rest(opened):
         bank.remember_pending()
     assert bank.pending() == [first]
     assert len(bank.list()) == 1
+
+
+def test_many_turns_are_recorded_as_each_would_be(opened):
+    turns = [Turn(speaker="Andrew", text=f"Thing {number} happened.", source_id=str(number)) for number in range(5)]
+    one, many = opened(path=":memory:"), opened(path=":memory:")
+    many.record_many(turns[:2])
+    kept = [one.record(turn.text, speaker=turn.speaker, source_id=turn.source_id) for turn in turns]
+    assert many.record_many([*turns, turns[0]]) == [*kept, kept[0]]
+    assert many.pending() == one.pending() == kept
+    assert many.search("thing 3", legs="vectors") == one.search("thing 3", legs="vectors") != []
+
+
+@pytest.mark.parametrize(
+    "wrong", [Turn(speaker="A", text=" ", source_id="2"), Turn(speaker="A", text="Another.", source_id="1")]
+)
+def test_of_many_turns_none_is_recorded_where_one_is_refused(opened, wrong):
+    bank = opened()
+    bank.record_many([Turn(speaker="A", text="It rains.", source_id="1")])
+    with pytest.raises(InvalidInputError):
+        bank.record_many([Turn(speaker="A", text="It snows.", source_id="3"), wrong])
+    assert [turn.text for turn in bank.pending()] == ["It rains."]
+
+
+def test_many_turns_are_kept_where_their_embedder_fails(opened):
+    class Failing(LexicalEmbedder):
+        def embed(self, texts):
+            raise ModelError("It is out of order.")
+
+    bank = opened(embedder=Failing())
+    with pytest.raises(ModelError):
+        bank.record_many([Turn(speaker="A", text="It rains.", source_id="1")])
+    assert [turn.text for turn in bank.pending()] == ["It rains."]
 
 
 def test_pending_turns_are_decided_in_the_order_they_were_said(opened):

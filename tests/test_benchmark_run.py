@@ -21,7 +21,6 @@ from convert import encoder
 from memr1_lite import cli
 from memr1_lite.cli.evaluation import benchmarks
 from memr1_lite.config import BankConfig
-from memr1_lite.conversations import Turn
 from memr1_lite.embedders import LexicalEmbedder
 from memr1_lite.errors import ContextOverflowError, InvalidInputError, MalformedOutputError, ModelError, ModelLoadError
 from memr1_lite.evaluation.benchmark import Benchmark, Question, Talk
@@ -31,7 +30,7 @@ from memr1_lite.evaluation.report import report_lines
 from memr1_lite.evaluation.run_files import Judged, RunFolder, RunSettings
 from memr1_lite.evaluation.runner import Runner
 from memr1_lite.evaluation.systems import BASELINES, OURS, AddOnly, in_blocks
-from memr1_lite.records import Add, Decision, Delete, Memory, Message, Reply, Update
+from memr1_lite.records import Add, Decision, Delete, Memory, Message, Reply, Turn, Update
 from memr1_lite.testing import ScriptedModel
 
 AT = datetime(2023, 5, 8)

@@ -22,9 +22,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from memr1_lite.conversations import Turn, locomo_conversations, read_locomo
+from memr1_lite.conversations import locomo_conversations, read_locomo
 from memr1_lite.memory_manager import MemoryManager
-from memr1_lite.records import Add, Message
+from memr1_lite.records import Add, Message, Turn
 from memr1_lite.retriever import spoken as query
 from train_ref.banks import Bank
 from train_ref.environment import AnswererTask, ManagerTask, spoken

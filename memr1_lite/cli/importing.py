@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from pathlib import Path
 
 import click
@@ -10,8 +11,10 @@ import click
 from memr1_lite.bank import MemoryBank
 from memr1_lite.cli.common import agent_options, json_option, path_argument, show
 from memr1_lite.config import Agents
-from memr1_lite.conversations import Turn, locomo_conversations, read_jsonl, read_locomo
+from memr1_lite.conversations import locomo_conversations, read_jsonl, read_locomo
 from memr1_lite.errors import InvalidInputError, ModelError, ModelLoadError
+from memr1_lite.ledger import EMBEDDED_AT_ONCE
+from memr1_lite.records import Turn
 from memr1_lite.store import Stats
 
 
@@ -57,18 +60,27 @@ def import_(
     undecided, last, refused = 0, "", list[str]()
     with (
         MemoryBank.open(path, agents=agents) as bank,
-        click.progressbar(turns, label=f"Importing {len(turns)} turns", file=sys.stderr) as progress,
+        click.progressbar(length=len(turns), label=f"Importing {len(turns)} turns", file=sys.stderr) as progress,
     ):
-        for turn in progress:
-            keep = bank.record if no_decide else bank.remember
+        at_once = EMBEDDED_AT_ONCE if no_decide else 1
+        parts = deque(turns[start : start + at_once] for start in range(0, len(turns), at_once))
+        while parts:
+            part = parts.popleft()
             try:
-                keep(turn.text, speaker=turn.speaker, at=turn.at, source_id=turn.source_id)
+                if no_decide:
+                    bank.record_many(part)
+                else:
+                    bank.remember(part[0].text, speaker=part[0].speaker, at=part[0].at, source_id=part[0].source_id)
             except InvalidInputError as error:
-                refused.append(f"Error: Turn {turn.source_id!r} was left out: {error}")
+                if len(part) > 1:  # one by one, so that the others are kept
+                    parts.extendleft([turn] for turn in reversed(part))
+                    continue
+                refused.append(f"Error: Turn {part[0].source_id!r} was left out: {error}")
             except ModelLoadError:  # no later turn would fare better
                 raise
             except ModelError as error:
-                undecided, last = undecided + 1, str(error)
+                undecided, last = undecided + len(part), str(error)
+            progress.update(len(part))
         numbers = bank.stats()
     if undecided:
         click.echo(f"{undecided} turns are kept but undecided; import again to retry. The last said: {last}", err=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TypeVar
 
-from memr1_lite.conversations import Turn
-from memr1_lite.records import Record
+from memr1_lite.records import Record, Turn
 
 Item = TypeVar("Item")
 

@@ -9,8 +9,8 @@ import re
 from datetime import datetime
 from pathlib import Path
 
-from memr1_lite.conversations import Turn
 from memr1_lite.evaluation.benchmark import Benchmark, Question, Talk
+from memr1_lite.records import Turn
 from memr1_lite.shapes import expect, parse_json, read_text, wrong_shape
 
 TYPES = (

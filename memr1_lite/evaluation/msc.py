@@ -15,9 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from memr1_lite.conversations import Turn
 from memr1_lite.evaluation.benchmark import Benchmark, Question, Talk
-from memr1_lite.records import Record
+from memr1_lite.records import Record, Turn
 from memr1_lite.shapes import expect, parse_json, read_text, wrong_shape
 
 Entry = dict[object, object]

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from memr1_lite.conversations import Turn
 from memr1_lite.evaluation.benchmark import Question, Talk
+from memr1_lite.records import Turn
 from train_ref.world.conversation import Conversation, conversation
 from train_ref.world.facts import Fact, Said
 from train_ref.world.words import Split
