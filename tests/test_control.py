@@ -272,6 +272,30 @@ def test_a_search_can_end_at_many_places_and_leaves_the_bank_as_it_was(monkeypat
         assert bank.remember("Misty is a cat.").operations
 
 
+def test_nobody_waits_for_a_look_at_the_past(tmp_path, monkeypatch):
+    monkeypatch.setattr("memr1_lite.store.past.PAGES", 1)
+
+    class Meanwhile(Call):
+        """Has another thread write to the bank while it is being copied."""
+
+        written = False
+
+        def check(self):
+            if not self.written:
+                self.written = True
+                thread = threading.Thread(target=bank.record, args=("The cat is called Misty.",))
+                thread.start()
+                thread.join(60)
+                assert not thread.is_alive()
+
+    with bank_with(Thinking(), tmp_path / "a.db") as bank:
+        change = bank.remember("The dog is called Buddy.")
+        with Calls().under(Meanwhile()):
+            found = bank.search("dog or cat", as_of=change)
+        assert [each.text for each in found] == ["The dog is called Buddy."]
+        assert len(bank.search("dog or cat")) == 2
+
+
 class Slow(HashEmbedder):
     def embed(self, texts):
         time.sleep(0.05)

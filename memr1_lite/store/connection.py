@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -130,6 +130,22 @@ class Connection:
             finally:
                 if connection.in_transaction:
                     connection.execute("COMMIT")
+
+    @contextmanager
+    def _apart(self) -> Iterator[sqlite3.Connection]:
+        """A reading connection in which a long look at one state does not hold up this store's other threads."""
+        if self.path == MEMORY:
+            with self._snapshot(), self._use() as connection:
+                yield connection
+            return
+        # As SQLite knows it: the process may have changed its folder since.
+        other = connect(self._rows("PRAGMA database_list")[0]["file"], BUSY_SECONDS)
+        with closing(other):
+            try:
+                other.execute("BEGIN")
+                yield other
+            except sqlite3.Error as error:
+                raise store_error(self.path, error) from error
 
     def _rows(self, sql: str, *values: Value) -> list[sqlite3.Row]:
         with self._use() as connection:

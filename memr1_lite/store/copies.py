@@ -15,7 +15,7 @@ import numpy as np
 from memr1_lite.errors import ConversationFormatError, InvalidInputError, SchemaTooNewError
 from memr1_lite.migrations import SCHEMA_VERSION
 from memr1_lite.store.checking import Checking
-from memr1_lite.store.connection import BUSY_SECONDS, MEMORY, Value, connect, store_error
+from memr1_lite.store.connection import Value, store_error
 from memr1_lite.store.reembedding import TARGET
 from memr1_lite.store.stamps import PREFIX
 
@@ -92,22 +92,6 @@ class Copies(Checking):
                 raise ConversationFormatError(f"The export is cut off: it holds {counts}, and should hold {end}.")
             if found := self.check():
                 raise ConversationFormatError(f"The export does not agree with itself: {found[0]}")
-
-    @contextmanager
-    def _apart(self) -> Iterator[sqlite3.Connection]:
-        """A reading connection in which a long look at one state does not hold up this store's other threads."""
-        if self.path == MEMORY:
-            with self._snapshot(), self._use() as connection:
-                yield connection
-            return
-        # As SQLite knows it: the process may have changed its folder since.
-        other = connect(self._rows("PRAGMA database_list")[0]["file"], BUSY_SECONDS)
-        with closing(other):
-            try:
-                other.execute("BEGIN")
-                yield other
-            except sqlite3.Error as error:
-                raise store_error(self.path, error) from error
 
 
 @contextmanager

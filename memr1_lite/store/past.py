@@ -92,14 +92,15 @@ class Past(Changes):
         :raises ChangeNotFoundError: there is no such change
         :raises DeadlineError: the call's deadline passed, or a CallCancelledError where it was cancelled
         """
+        self._exists(change_id)
         call = current_call()
         copy = sqlite3.connect(MEMORY, check_same_thread=False, isolation_level=None)
         with ExitStack() as on_failure:
             on_failure.callback(copy.close)
-            with self._snapshot(), self._use() as connection:  # one state, though it is copied in several steps
-                self._number("SELECT count(*) FROM changes")  # a snapshot begins with its first read
-                self._exists(change_id)
-                connection.backup(copy, pages=PAGES, progress=lambda *_: call.check())
+            with self._apart() as source:
+                # One state, though it is copied in several steps: that begins with the first read.
+                source.execute("SELECT max(id) FROM changes").fetchall()
+                source.backup(copy, pages=PAGES, progress=lambda *_: call.check())
             past = type(self)(MEMORY, copy)
             past.embedder, past.dimension = self.embedder, self.dimension
             copy.set_progress_handler(lambda: _is_over(call), STEPS)
