@@ -111,6 +111,7 @@ def test_lists_show_ids_and_texts(run, path):
     why = json.loads(run("search", path, "dog", "--json").stdout)
     assert (why["words"], why["keyword_rank"], why["vector_rank"], why["word_score"]) == (["dog"], 1, 1, 1.0)
     assert "memories     1\n" in run("stats", path).stdout
+    assert "embedder     lexical-1\n" in run("stats", path).stdout
 
 
 def test_forgetting_and_undoing(run, path):

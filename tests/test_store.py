@@ -731,6 +731,7 @@ def test_stats_count_what_there_is(store):
     stats = store.stats()
     assert (stats.memories, stats.messages, stats.pending, stats.changes, stats.operations) == (1, 1, 1, 1, 1)
     assert stats.bytes > 0
+    assert stats.embedder == store.embedder
 
 
 def test_a_turn_recorded_with_its_vector_is_heard_of_by_the_index_and_keeps_that_vector(store):

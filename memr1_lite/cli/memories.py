@@ -6,6 +6,7 @@ import click
 
 from memr1_lite.cli.common import existing, json_option, moment, path_argument, show, text_of
 from memr1_lite.lines import candidate_line, change_lines, dated, difference_lines
+from memr1_lite.store import Stats
 
 
 @click.command()
@@ -125,7 +126,7 @@ def undo(path: str, change_id: int, as_json: bool) -> None:
 @path_argument
 @json_option
 def stats(path: str, as_json: bool) -> None:
-    """Show how much is in the bank.
+    """Show how much is in the bank, and which embedder made its vectors.
 
     \b
     Example:
@@ -133,4 +134,8 @@ def stats(path: str, as_json: bool) -> None:
     """
     with existing(path) as bank:
         numbers = bank.stats()
-    show([numbers], as_json, lambda record: [f"{name:<12} {value:,}" for name, value in record if value is not None])
+    show([numbers], as_json, _counted)
+
+
+def _counted(numbers: Stats) -> list[str]:
+    return [f"{name:<12} {value:,}" if isinstance(value, int) else f"{name:<12} {value}" for name, value in numbers]

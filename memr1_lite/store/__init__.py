@@ -20,7 +20,7 @@ __all__ = ["EXPORT_FORMAT", "Kind", "Stats", "Store", "export_header", "new_file
 
 
 class Stats(Record):
-    """How much a bank holds; counts, and ``bytes`` of the database."""
+    """How much a bank holds: counts, ``bytes`` of the database, and the name of the embedder that made its vectors."""
 
     memories: int
     messages: int
@@ -28,6 +28,7 @@ class Stats(Record):
     changes: int
     operations: int
     bytes: int
+    embedder: str
 
 
 class Store(Messages, Erasure, Finding, Reembedding):
@@ -99,7 +100,7 @@ class Store(Messages, Erasure, Finding, Reembedding):
             counts = {table: self._number(f"SELECT count(*) FROM {table}") for table in tables}
             pending = self._number("SELECT count(*) FROM messages WHERE state = 'pending'")
             size = self._number("PRAGMA page_count") * self._number("PRAGMA page_size")
-        return Stats(**counts, pending=pending, bytes=size)
+        return Stats(**counts, pending=pending, bytes=size, embedder=self.embedder)
 
     def index_stamps(self, kind: Kind) -> Stamps:
         """Where the stamps of this kind's saved index are kept."""
