@@ -548,6 +548,23 @@ def test_importing_the_module_does_not_load_hnswlib():
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def test_a_wide_filter_asks_the_graph_and_finds_nothing_else(monkeypatch):
+    index, exact = filled(3_000, GRAPH), filled(3_000, EXACT)
+    allowed = np.arange(1, 3_001, 2)
+    index.catch_up(2, [1, 3, 5], NOTHING)
+    exact.catch_up(2, [1, 3, 5], NOTHING)
+    queries = np.random.default_rng(5).standard_normal((20, DIMENSION)).astype(np.float32)
+    with monkeypatch.context() as patched:  # one by one, this filter would be slow
+        patched.setattr(type(index._vectors), "items_of", None)
+        found = [index.search(query, 10, allowed) for query in queries]
+    true = [exact.search(query, 10, allowed) for query in queries]
+    assert all(len(hits) == 10 and all(item in allowed for item, _ in hits) for hits in found)
+    assert np.mean([len(set(mine) & set(theirs)) for mine, theirs in zip(found, true, strict=True)]) > 9.5
+    # More than the filter lets through and that are still there: the graph gives up, and all of them come.
+    unknown = np.concatenate([np.arange(1, 12, 2), np.arange(10_000, 12_000)])
+    assert sorted(item for item, _ in index.search(queries[0], 10, unknown)) == [7, 9, 11]
+
+
 @both
 @pytest.mark.parametrize("count", [3, 40, 400])
 def test_only_what_is_allowed_is_found_and_exactly(exact_below, count):
