@@ -103,12 +103,23 @@ def judge(*rollouts, config=CONFIG, reader=None):
 def test_a_decision_earns_what_its_questions_are_answered_right():
     judged = judge(UPDATED, ADDED, LOST, CUT)
     assert judged.rewards_PG.tolist() == [[1.0, 0.5, 0.0, 0.0]]
-    assert judged.sums == {"malformed": 1, "op_UPDATE": 1, "op_ADD": 1, "op_DELETE": 1, "grown": 0}
+    assert judged.sums == {"malformed": 1, "op_UPDATE": 1, "op_ADD": 1, "op_DELETE": 1, "grown": 0} | {
+        "exact_match": 1.5, "growth_cost": 0.0,
+    }  # fmt: skip
 
 
 def test_memories_more_than_before_cost_where_asked_for():
     judged = judge(UPDATED, ADDED, config=replace(CONFIG, growth_cost=0.25))
     assert judged.rewards_PG.tolist() == [[1.0, 0.25]]
+
+
+@pytest.mark.parametrize("reward", ["exact", "f1"])
+def test_the_parts_of_a_reward_are_counted_apart(reward):
+    config = replace(CONFIG, growth_cost=0.25, reward=reward)
+    sums = judge(UPDATED, ADDED, LOST, CUT, config=config).sums
+    assert (sums["exact_match"], sums["growth_cost"]) == (1.5, 0.25)
+    rewards = judge(UPDATED, ADDED, LOST, CUT, config=config).rewards_PG
+    assert float(rewards.sum()) == pytest.approx(sums["exact_match"] - sums["growth_cost"])
 
 
 def test_equal_completions_of_a_group_earn_the_same_and_are_asked_about_once():
@@ -167,7 +178,7 @@ def test_the_answer_environment_compares_with_the_right_answer():
     environment = AnswererEnvironment(CONFIG)
     judged = environment.judge([task, nothing], [Group((1,), rollouts)] * 2)
     assert judged.rewards_PG.tolist() == [[1, 0, 0, 0], [0, 0, 1, 0]]
-    assert judged.sums == {"malformed": 2, "unknown": 2, "cited": 4}
+    assert judged.sums == {"malformed": 2, "unknown": 2, "cited": 4, "exact_match": 2}
     assert environment.constant_policies([task, nothing]) == {"always NONE": 0.5, "always yes": 0.0}
 
 

@@ -93,6 +93,34 @@ def test_the_public_file_gives_the_published_counts():
 
 
 @needs_public
+def test_the_command_prints_totals_that_agree_with_the_published_ones(capsys):
+    lt.main([str(PUBLIC)])
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    parts = {line["part"]: line for line in lines if "conversations" in line}
+    assert [parts[name]["questions"] for name in ("train", "valid")] == [152, 81]
+    # Six of the ten conversations; the whole file has 1307 test questions, 1540 in all, 1536 of them with evidence.
+    assert parts["all"] == {
+        "part": "all", "conversations": 6, "turns": 3435, "questions": 885, "with_evidence": 883, "multi_evidence": 233,
+        "evidence_turns": 809, "last_evidence_turns": 645, "pairs": 1308, "within_24": 698, "within_50": 719,
+        "unresolved": 3,
+    }  # fmt: skip
+    assert 1540 - parts["all"]["questions"] == 150 + 191 + 156 + 158  # conv-47 to conv-50
+
+
+def test_the_totals_are_the_sums_over_the_conversations(small, tmp_path, capsys):
+    path = tmp_path / "locomo.json"
+    sample = json.loads(path.read_text())[0]
+    path.write_text(json.dumps([sample | {"sample_id": name} for name in ("conv-26", "conv-1", "conv-2")]))
+    lt.main([str(path)])
+    *talks, train_part, valid, test, everything = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [talk["conversation"] for talk in talks] == ["conv-26", "conv-1", "conv-2"]
+    assert train_part == {"part": "train", "conversations": 1} | lt.statistics(small)
+    assert valid == {"part": "valid", "conversations": 0}
+    assert test == {"part": "test", "conversations": 2} | {n: 2 * count for n, count in lt.statistics(small).items()}
+    assert (everything["questions"], everything["pairs"], everything["unresolved"]) == (9, 9, 3)
+
+
+@needs_public
 @pytest.mark.parametrize("window", lt.WINDOWS)
 def test_the_public_tuples_hold_what_the_paper_says(window):
     talk = next(talk for talk in lt.read_talks(PUBLIC) if talk.part == "train")

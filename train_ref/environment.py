@@ -21,7 +21,7 @@ from memr1_lite.records import Add, Candidate, Memory, Message, Noop, Operation,
 from train_ref.answering import Asked, CachedAnswerer, answerer_prompt
 from train_ref.banks import Bank
 from train_ref.config import Config
-from train_ref.rewards import answer_reward, manager_reward
+from train_ref.rewards import answer_reward, growth_penalty, is_right, manager_reward
 from train_ref.rollout import Group, Prompt, Rollout
 
 Task = TypeVar("Task")
@@ -54,7 +54,8 @@ class AnswererTask:
 
 @dataclass(frozen=True)
 class Judged:
-    """Rewards (P, G) and figures to log, as sums and counts."""
+    """Rewards (P, G) and figures to log, as sums over completions: ``exact_match`` and, of a Manager, ``growth_cost``
+    are the parts of the reward."""
 
     rewards_PG: Tensor
     sums: Counter[str]
@@ -143,9 +144,13 @@ class ManagerEnvironment:
             if bank is None:
                 rewards.append(0.0)
                 continue
-            earned = [answer_reward(next(replies), gold, self._config) for _, gold in task.questions]
+            answers = [(next(replies), gold) for _, gold in task.questions]
+            earned = [answer_reward(reply, gold, self._config) for reply, gold in answers]
             grown = len(bank.memories) - len(task.bank.memories)
+            # The parts of the reward apart: which of them a curve owes its rise to is not to be guessed.
             sums["grown"] += grown
+            sums["exact_match"] += sum(is_right(reply, gold) for reply, gold in answers) / len(answers)
+            sums["growth_cost"] += growth_penalty(grown, self._config)
             rewards.append(manager_reward(earned, grown, self._config))
         return rewards
 
@@ -169,6 +174,7 @@ class AnswererEnvironment:
                 reply = parse_reply(rollout.values) if rollout.ended else None
                 sums["malformed"] += reply is None
                 sums["unknown"] += reply is not None and not reply.known
+                sums["exact_match"] += reply is not None and is_right(reply, task.answer)
                 sums["cited"] += len(reply.cited) if reply else 0
                 rewards.append(0.0 if reply is None else answer_reward(reply, task.answer, self._config))
         return Judged(torch.tensor(rewards).view(len(tasks), -1), sums)

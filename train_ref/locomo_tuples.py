@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from memr1_lite.conversations import locomo_conversations, read_locomo
 from memr1_lite.memory_manager import MemoryManager
@@ -172,16 +172,24 @@ def statistics(talk: Talk) -> dict[str, int]:
     }
 
 
-def main() -> None:
-    """Print the statistics of every conversation, and the split."""
+def totals(talks: Sequence[Talk]) -> dict[str, int]:
+    """The counts of :func:`statistics` over all of ``talks``: each is of turns or questions of one conversation."""
+    sums: Counter[str] = Counter()
+    for talk in talks:
+        sums.update(statistics(talk))
+    return {"conversations": len(talks), **sums}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the statistics of every conversation, of each part of the split, and of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", type=Path, metavar="locomo10.json")
-    talks = read_talks(parser.parse_args().path)
-    split: dict[Part, int] = defaultdict(int)
+    talks = read_talks(parser.parse_args(arguments).path)
     for talk in talks:
-        split[talk.part] += len(talk.questions)
         print(json.dumps({"conversation": talk.name, "part": talk.part} | statistics(talk)))
-    print(json.dumps({"questions": dict(split)}))
+    for part in get_args(Part):
+        print(json.dumps({"part": part} | totals([talk for talk in talks if talk.part == part])))
+    print(json.dumps({"part": "all"} | totals(talks)))
 
 
 if __name__ == "__main__":
