@@ -2,7 +2,8 @@
 
 Prompts are turns and memories of a LoCoMo file; outputs are plausible ones, forced on the model by its logits, so
 random weights do. Every row is a ratio of two things measured in turns in this run, by the sum of each case's best
-time; absolute times belong to this machine and to what else it does. Run from the repository, PYTHONPATH=.
+time (the processor's, where one thread writes); absolute times belong to this machine and to what else it does. Run
+from the repository, PYTHONPATH=.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def rows_of(name: str, conversations: list[dict[str, Any]], args: argparse.Names
     with LlamaModel.load(path, threads=args.threads) as model:
         model._own_words = None  # forced texts hold any word
         model.prepare(found["NOOP"][0].prompt)
-        forced = ForcedModel(model)
+        forced = ForcedModel(model, args.threads)
         if "decoding" in args.rows:
             yield decoding(forced, found, args.rounds)
         if "peers" in args.rows and not bundled:  # a vocabulary that can write JSON

@@ -3,8 +3,8 @@ LOCOMO.json --parts PARTS.png --tokens TOKENS.png --peer "mem0 2.2.1=8600,42"``.
 
 Whole calls of a bank that holds the first turns of a LoCoMo talk as memories: ``remember`` of the turns after these,
 ``ask`` with the talk's own questions. The bundled agents say what they like; random weights say what annotators noted
-and an answer of some words. A peer's tokens are what ``mem0_remember.py`` printed. Run from the repository,
-PYTHONPATH=.
+and an answer of some words. With one thread, times are the processor's: waiting for the disk is not in them. A peer's
+tokens are what ``mem0_remember.py`` printed. Run from the repository, PYTHONPATH=.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import argparse
 import contextlib
 import json
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.engine_cases import Case, ForcedModel, model_file
+from benchmarks.engine_cases import Case, ForcedModel, clock, model_file
 from benchmarks.engine_resources import Clocked
 from benchmarks.store_engines import AddsAll
 from memr1_lite import BankConfig, MemoryBank, answer_agent, memory_manager
@@ -38,8 +37,8 @@ ANSWER = ("[1]", ":", " in the spring of 2023")
 class Phases(Clocked):
     """Also tells reading a prompt from writing: what is evaluated up to the first logits is read."""
 
-    def __init__(self, library: Any) -> None:  # noqa: ANN401 - ctypes
-        super().__init__(library)
+    def __init__(self, library: Any, now: Callable[[], float]) -> None:  # noqa: ANN401 - ctypes
+        super().__init__(library, now)
         self.begin()
 
     def begin(self) -> None:
@@ -64,16 +63,17 @@ class Phases(Clocked):
 class TimedAgents:
     """Both agents on models of this process, with the clocks of the last call. Without ``forced`` they are free."""
 
-    def __init__(self, manager: LlamaModel, answerer: LlamaModel, *, forced: bool) -> None:
+    def __init__(self, manager: LlamaModel, answerer: LlamaModel, *, forced: bool, threads: int) -> None:
         told = (memory_manager.INSTRUCTIONS, answer_agent.INSTRUCTIONS) if forced else (None, None)
         self._manager, self._answerer = MemoryManager(manager, told[0]), AnswerAgent(answerer, told[1])
         self._forced = ForcedModel(manager) if forced else None
+        self.now = clock(threads)
         self.note = ""
         self.thought = 0.0
         self.clocks = {}
         for model in (manager, answerer):
             if model not in self.clocks:
-                self.clocks[model] = model._session._library = Phases(model._session._library)
+                self.clocks[model] = model._session._library = Phases(model._session._library, self.now)
         self.used = self.clocks[manager]
 
     def decide(self, message: Message, similar: Sequence[Memory]) -> Decision:
@@ -93,22 +93,22 @@ class TimedAgents:
     def _timed(self, model: Any, call: Callable[[], Any]) -> Any:  # noqa: ANN401
         self.used = self.clocks[model]
         self.used.begin()
-        began = time.perf_counter()
+        began = self.now()
         try:
             return call()
         finally:
-            self.thought = time.perf_counter() - began
+            self.thought = self.now() - began
 
 
 def split(agents: TimedAgents, call: Callable[[], object]) -> tuple[float, ...] | None:
     """Seconds of a call by :data:`PARTS`; None where no agent had to think, or what it wrote was no output."""
     agents.thought = 0.0
-    began = time.perf_counter()
+    began = agents.now()
     try:
         call()
     except MalformedOutputError:
         return None
-    whole = time.perf_counter() - began
+    whole = agents.now() - began
     used = agents.used
     if not agents.thought:
         return None
@@ -131,7 +131,7 @@ def measured(name: str, args: argparse.Namespace, talk: dict[str, Any]) -> dict[
         manager = stack.enter_context(LlamaModel.load(model_file(name, args.cache), threads=args.threads))
         answerer = manager if forced else LlamaModel.load(bundled_agent("answerer"), threads=args.threads)
         stack.callback(answerer.close)
-        agents = TimedAgents(manager, answerer, forced=forced)
+        agents = TimedAgents(manager, answerer, forced=forced, threads=args.threads)
         bank = stack.enter_context(MemoryBank.open(path, memory_manager=agents, answer_agent=agents, config=config))
         later = [turn for turn in turns[args.before :] if turn["dia_id"] in notes]
         for turn in later[: args.calls + 1]:

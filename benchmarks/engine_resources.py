@@ -25,8 +25,8 @@ from memr1_lite.llm import Choice, Segment, Step
 class Clocked:
     """llama.cpp's library, with the seconds that ``llama_decode`` took."""
 
-    def __init__(self, library: Any) -> None:  # noqa: ANN401 - ctypes
-        self._library = library
+    def __init__(self, library: Any, now: Callable[[], float]) -> None:  # noqa: ANN401 - ctypes
+        self._library, self._now = library, now
         self.seconds = 0.0
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
@@ -34,16 +34,16 @@ class Clocked:
 
     def llama_decode(self, context: Any, batch: Any) -> int:  # noqa: ANN401
         """Decode, and look at the clock before and after."""
-        began = time.perf_counter()
+        began = self._now()
         try:
             return int(self._library.llama_decode(context, batch))
         finally:
-            self.seconds += time.perf_counter() - began
+            self.seconds += self._now() - began
 
 
 def own_time(forced: ForcedModel, group: Sequence[Case], rounds: int) -> float:
     """Median seconds of a whole call outside ``llama_decode``: prompt, decoding, bookkeeping; each case at its best."""
-    clocked = Clocked(forced.session._library)
+    clocked = Clocked(forced.session._library, forced.clock)
     forced.session._library = clocked
     try:
         best = []
@@ -51,9 +51,9 @@ def own_time(forced: ForcedModel, group: Sequence[Case], rounds: int) -> float:
             beside = []
             for _ in range(rounds):
                 forced.prepare(case)
-                clocked.seconds, began = 0.0, time.perf_counter()
+                clocked.seconds, began = 0.0, forced.clock()
                 forced.model.complete(case.prompt, case.template)
-                beside.append(time.perf_counter() - began - clocked.seconds)
+                beside.append(forced.clock() - began - clocked.seconds)
             best.append(min(beside))
     finally:
         forced.session._library = clocked._library

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from gguf_maker import make_gguf
 
@@ -98,7 +96,7 @@ def test_a_peer_that_ends_by_a_signal_or_writes_something_else_has_no_figure(pat
     assert "it wrote" in impossible[1]
 
 
-def test_only_what_is_outside_llama_decode_is_our_own_work(forced, found, monkeypatch):
+def test_only_what_is_outside_llama_decode_is_our_own_work(forced, found):
     now = [0.0]
 
     class Slow:
@@ -111,7 +109,7 @@ def test_only_what_is_outside_llama_decode_is_our_own_work(forced, found, monkey
 
     library = forced.session._library
     forced.session._library = slow = Slow()
-    monkeypatch.setattr(engine_resources, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    forced.clock = lambda: now[0]
     assert engine_resources.own_time(forced, found["ADD"], 1) == 0
     assert now[0] > 0
     assert forced.session._library is slow
@@ -125,7 +123,7 @@ def test_a_child_measures_loading_and_first_tokens_of_both(forced, path, found):
 
 def test_a_call_is_split_into_parts_that_make_up_the_whole(path):
     with LlamaModel.load(path, threads=1) as model:
-        agents = engine_pictures.TimedAgents(model, model, forced=True)
+        agents = engine_pictures.TimedAgents(model, model, forced=True, threads=1)
         with MemoryBank.open(":memory:", memory_manager=agents, answer_agent=agents) as bank:
             for note in ("Andrew keeps bees.", "Andrew has two dogs."):
                 agents.note, before = note, model.evaluated_tokens
