@@ -28,6 +28,7 @@ from train_ref.answering import CachedAnswerer, PolicyAnswerer, frozen_answerer
 from train_ref.config import Config, as_published
 from train_ref.environment import AnswererEnvironment, Environment, ManagerEnvironment
 from train_ref.loop import Run, Source
+from train_ref.memory_plan import memory_plan
 from train_ref.policy import OwnPolicy
 from train_ref.rollout import Policy
 from train_ref.tasks import answerer_task, manager_task
@@ -53,19 +54,10 @@ def settings_of(args: argparse.Namespace) -> Config:
     return replace(as_published(Config()) if args.paper else Config(), **named)
 
 
-def memory_plan(policy: Policy, c: Config) -> str:
-    """What the weights and their optimizer will take, said before anything starts."""
-    trained = sum(p.numel() for p in policy.parameters())
-    model = policy.model  # type: ignore[attr-defined]
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    adam, full = 12 * trained, trained == sum(p.numel() for p in model.parameters())
-    reference = weights if c.beta and full else 0
-    rows = c.micro_prompts * c.group
-    return (
-        f"{trained / 1e6:.2f} million trained parameters; weights {weights / 2**20:.0f} MiB, gradients and Adam"
-        f" {adam / 2**20:.0f} MiB, reference {reference / 2**20:.0f} MiB; and what {rows} completions of a micro-batch"
-        f" need (--micro-prompts {c.micro_prompts} times --group {c.group})"
-    )
+def longest_prompt(policy: Policy, environment: Environment[Any], tasks: Sequence[Any]) -> int:
+    """Tokens of the longest prompt of ``tasks``."""
+    prompts = [environment.prompt(task) for task in tasks]
+    return max((len(policy.vocabulary.prompt_ids(prompt.segments)) for prompt in prompts), default=0)
 
 
 def world_source(role: str, valid: int) -> Source[Any]:
@@ -159,11 +151,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(c.seed)  # a fresh LoRA begins at random
     policy, c, card = start_policy(args, c)
     environment = start_environment(args, c, policy)
-    print(memory_plan(policy, c))
     if args.data is None:
         source = world_source(args.role, args.valid)
     else:
         source = locomo_source(args.role, args.data, args.window, args.bank, args.valid)
+    longest = longest_prompt(policy, environment, source.valid)
+    print(f"prompts of at most {longest} tokens; {memory_plan(policy, c, longest)}")
     run = Run(policy, environment, source, c, args.out, card)
     if args.resume:
         run.resume()
