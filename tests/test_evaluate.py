@@ -6,9 +6,12 @@ import sys
 
 import pytest
 
+from convert.gguf_header import read_gguf_header
+from convert.to_gguf import to_gguf
 from memr1_lite.records import Add, Decision, Delete, Memory, Noop, Update
 from train_ref import evaluate
 from train_ref.evaluate import Tally, TrueBank, score_decision
+from train_ref.tiny import make_agent
 from train_ref.world.conversation import after, conversation
 from train_ref.world.episodes import some_day
 from train_ref.world.facts import Said
@@ -70,3 +73,28 @@ def test_perfect_answers_get_full_marks_and_blind_adding_does_not(monkeypatch, c
     assert line["end_to_end_em_60"] == line["end_to_end_em_30"] == line["answer_em_on_truth_60"] == 1.0
     assert 0 < line["operation_accuracy"] < 0.7
     assert line["right_memory"] == 0
+
+
+def test_the_figures_go_into_the_card_of_the_checkpoint_that_was_measured_and_no_other(tmp_path, monkeypatch, capsys):
+    folder, other = (make_agent(tmp_path / name, "manager", seed=seed) for name, seed in (("mine", 0), ("other", 1)))
+    gguf = tmp_path / "manager.gguf"
+    to_gguf(folder, gguf)
+    talk = conversation(1_000_003, "heldout", 10, 4)
+    monkeypatch.setattr(evaluate, "FileAgents", lambda agents: Perfect(talk))
+    arguments = "evaluate --conversations 1 --messages 10 --questions 4 --candidates 60 --manager".split()
+    before = (other / "memr1.json").read_bytes()
+    monkeypatch.setattr(sys, "argv", [*arguments, str(gguf), "--card", str(folder), str(other)])
+    with pytest.raises(SystemExit):
+        evaluate.main()
+    assert "converted from the weights in" in capsys.readouterr().err
+    assert (other / "memr1.json").read_bytes() == before
+    monkeypatch.setattr(sys, "argv", [*arguments, str(gguf), "--card", str(folder)])
+    for _ in range(2):  # measured again, nothing more is moved
+        evaluate.main()
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    card = json.loads((folder / "memr1.json").read_text())
+    assert card["figures"] == {name: value for name, value in line.items() if name not in evaluate.OF_THE_MACHINE}
+    assert (card["figures"]["split"], card["training_figures"], card["role"]) == ("heldout", {"exact": 0.0}, "manager")
+    to_gguf(folder, gguf, force=True)
+    metadata = read_gguf_header(gguf).metadata
+    assert json.loads(metadata["memr1.figures"])["end_to_end_em_60"] == line["end_to_end_em_60"] == 1.0

@@ -6,6 +6,10 @@ held out. Three things are measured, each with the bank's own retriever:
 - *decisions*: before each message the bank holds the truth, so that one wrong decision does not spoil the next;
 - *end to end*: the Manager keeps its own bank, then the questions are asked with ``--candidates`` candidates;
 - *answers*: the same questions over the bank that holds the truth, which is what the Answer Agent alone can do.
+
+``--card FOLDER`` also writes the line, what depends on the machine aside, into ``memr1.json`` of the checkpoint that
+was measured, as its ``figures``; converted again, the GGUF file says them. What training noted there moves to
+``training_figures``.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import json
 import resource
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
@@ -29,6 +33,7 @@ from memr1_lite.errors import ModelError
 from memr1_lite.evaluation.metrics import exact_match, token_f1
 from memr1_lite.evaluation.operations import expected, named_memories, same_operations, text_of
 from memr1_lite.file_agents import FileAgents, bundled_agent
+from memr1_lite.llama.gguf_header import read_gguf_header
 from memr1_lite.records import Add, Answer, Decision, Delete, Memory, Operation, Update
 from memr1_lite.retriever import Retriever
 from memr1_lite.store import Store
@@ -38,6 +43,9 @@ from train_ref.world.episodes import operations
 from train_ref.world.facts import Fact, Said
 from train_ref.world.questions import Question
 from train_ref.world.words import Split
+
+OF_THE_MACHINE = ("remember_ms", "ask_ms", "peak_memory_mib", "gguf_bytes")
+"""Figures that do not belong to the weights."""
 
 
 class TrueBank:
@@ -226,6 +234,22 @@ def summary(tally: Tally, files: dict[str, int], candidates: Sequence[int]) -> d
     }  # fmt: skip
 
 
+def write_card(folder: Path, line: Mapping[str, object]) -> None:
+    """Make ``line`` the figures that ``memr1.json`` in ``folder`` tells."""
+    card = json.loads((folder / "memr1.json").read_text(encoding="utf-8"))
+    if "figures" in card and "split" not in card["figures"]:
+        card["training_figures"] = card["figures"]
+    card["figures"] = {name: value for name, value in line.items() if name not in OF_THE_MACHINE}
+    (folder / "memr1.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+
+
+def is_made_of(gguf: Path, folder: Path) -> bool:
+    """Whether the GGUF file was converted from the weights of the checkpoint in ``folder``."""
+    from convert.checkpoint import read_checkpoint  # needs the extra convert, which measuring alone does not
+
+    return read_gguf_header(gguf).metadata.get("memr1.checkpoint_sha256") == read_checkpoint(folder).sha256()
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -239,12 +263,23 @@ def main() -> None:
     parser.add_argument("--manager", type=Path, help="a GGUF; the shipped one if left out")
     parser.add_argument("--answerer", type=Path, help="a GGUF; the shipped one if left out")
     parser.add_argument("--failures", type=Path, help="write every failing case here, as JSON Lines")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FOLDER",
+        help="checkpoints measured: write it into memr1.json",
+    )
     args = parser.parse_args()
     split: Split = args.split
     paths = {
         "manager": args.manager or bundled_agent("manager"),
         "answerer": args.answerer or bundled_agent("answerer"),
     }
+    for folder in args.card:
+        if not any(is_made_of(path, folder) for path in paths.values()):
+            parser.error(f"neither {' nor '.join(map(str, paths.values()))} was converted from the weights in {folder}")
     agents = FileAgents(Agents(**paths))
     tally = Tally()
     config = BankConfig(similar=args.similar)
@@ -256,7 +291,10 @@ def main() -> None:
         args.failures.write_text("".join(json.dumps(failure) + "\n" for failure in tally.failures))
     head = {"split": split, "conversations": args.conversations, "messages": args.messages, "seed": args.seed}
     sizes = {role: path.stat().st_size for role, path in paths.items()}
-    print(json.dumps(head | summary(tally, sizes, args.candidates)))
+    line = head | summary(tally, sizes, args.candidates)
+    for folder in args.card:
+        write_card(folder, line)
+    print(json.dumps(line))
 
 
 if __name__ == "__main__":
