@@ -22,7 +22,7 @@ from memr1_lite.llama import LlamaModel
 from memr1_lite.llama.decoding import Decoding
 from memr1_lite.llama.wording import Wording, words_of
 
-BATCHES = (1, 2, 3, 4, 5, 8, 16)
+BATCHES = (1, 2, 3, 4, 8, 16, 32)
 HELD = 300
 
 
@@ -64,18 +64,19 @@ def own_work(model: LlamaModel, case: Case, own_words: bool, rounds: int) -> flo
     return min(_seconds(run, time.perf_counter) for _ in range(rounds)) / len(said)
 
 
-def by_batch(model: LlamaModel, clock: Callable[[], float], rounds: int) -> dict[int, float]:
-    """Seconds of one evaluation of n tokens with the logits after each, after HELD others."""
+def by_batch(model: LlamaModel, clock: Callable[[], float], rounds: int) -> dict[int, tuple[float, float]]:
+    """Seconds of one evaluation of n tokens after HELD others: with the logits after each, and after the last alone."""
     session = model._session
     ids = [int(token) for token in np.random.default_rng(0).integers(300, 4000, HELD)]
     session.begin(ids)
     session.evaluate(ids, 1)
-    best = dict.fromkeys(BATCHES, float("inf"))
+    best = {(count, rows): float("inf") for count in BATCHES for rows in (count, 1)}
     for _ in range(rounds):
-        for count in BATCHES:
-            best[count] = min(best[count], _seconds(lambda count=count: session.evaluate(ids[:count], count), clock))
+        for count, rows in best:
+            took = _seconds(lambda count=count, rows=rows: session.evaluate(ids[:count], rows), clock)
+            best[count, rows] = min(best[count, rows], took)
             session.rewind(count)
-    return best
+    return {count: (best[count, count], best[count, 1]) for count in BATCHES}
 
 
 def _seconds(call: Callable[[], object], clock: Callable[[], float]) -> float:
@@ -102,8 +103,9 @@ def main() -> None:
             clock = time.process_time if threads == 1 else time.perf_counter
             with LlamaModel.load(path, threads=threads) as model:
                 best = by_batch(model, clock, args.rounds * (20 if bundled else 1))
-            row = "  ".join(f"{n}: {1000 * best[n]:.2f} ms ({best[n] / best[1]:.2f})" for n in BATCHES)
-            print(f"    {threads} threads, batch of  {row}", flush=True)
+            one = best[1][0]
+            row = "  ".join(f"{n}: {each / one:.2f} / {last / one:.2f}" for n, (each, last) in best.items())
+            print(f"    {threads} threads, one token {1000 * one:.2f} ms, batch of  {row}", flush=True)
         with LlamaModel.load(path, threads=1) as model:
             for own_words in (False, True) if bundled else (False,):
                 what = "its words restricted" if own_words else "any words"

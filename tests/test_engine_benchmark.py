@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from gguf_maker import make_gguf
 
-from benchmarks import engine, engine_peers, engine_pictures, engine_resources, engine_threads
+from benchmarks import engine, engine_parts, engine_peers, engine_pictures, engine_resources, engine_threads
 from benchmarks.engine_cases import ForcedModel, bare, cases, ours, questions
 from memr1_lite import MemoryBank, answer_agent, memory_manager
 from memr1_lite.llama import LlamaModel
@@ -151,3 +151,20 @@ def test_threads_are_compared_with_one_that_is_alone():
     lines = engine_threads.table({(1, "passive", False): slow, (2, "active", True): quick})
     assert lines[2] == "| 1 | passive | no | 1.00 (100.0 ms a token) | 1.00 (100.0 ms) | 4.00 (400.0 ms) |"
     assert lines[3] == "| 2 | active | yes | 0.50 (50.0 ms a token) | 0.50 (50.0 ms) | 0.50 (50.0 ms) |"
+
+
+def test_batches_are_measured_with_all_logits_and_with_the_last_alone(path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(engine_parts, "HELD", 8)
+    with LlamaModel.load(path, threads=1) as model:
+        evaluate = model._session.evaluate
+
+        def noted(ids, rows):
+            asked.append((len(ids), rows))
+            return evaluate([5] * len(ids), rows)
+
+        monkeypatch.setattr(model._session, "evaluate", noted)
+        best = engine_parts.by_batch(model, lambda: float(len(asked)), 1)
+    assert list(best) == list(engine_parts.BATCHES)
+    assert set(asked[1:]) == {(count, rows) for count in engine_parts.BATCHES for rows in (count, 1)}
+    assert all(times == (1.0, 1.0) for times in best.values())
