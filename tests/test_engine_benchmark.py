@@ -155,7 +155,7 @@ def test_threads_are_compared_with_one_that_is_alone():
 
 def test_batches_are_measured_with_all_logits_and_with_the_last_alone(path, monkeypatch):
     asked = []
-    monkeypatch.setattr(engine_parts, "HELD", 8)
+    monkeypatch.setattr(engine_parts, "HELD", 40)
     with LlamaModel.load(path, threads=1) as model:
         evaluate = model._session.evaluate
 
