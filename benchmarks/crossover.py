@@ -1,12 +1,14 @@
 """Where a graph begins to pay: ``python benchmarks/crossover.py --sizes 1000 2000 5000 10000 20000 50000``.
 
-One bank of each size, searched exactly and by graph, both in turns in one process. ``BankConfig.exact_below`` is the
-size above which a bank uses the graph. "Open" holds the first search, which reads all vectors, or the saved graph.
+The same bank twice for each size, searched exactly and by graph, both in turns in one process.
+``BankConfig.exact_below`` is the size above which a bank uses the graph. "Open" holds the first search, which reads all
+vectors, or the saved graph.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +26,14 @@ def measure(folder: Path, size: int, queries: int, rounds: int) -> dict[str, dic
     make_data(folder, size, queries)
     vectors, texts = load(folder)
     asked, questions = load(folder, "query_")
-    Memr1(folder, vectors.shape[1], exact_below=0).build(vectors, texts)
+    folders = {way: folder / way for way in WAYS}
+    folders["exact"].mkdir()
+    Memr1(folders["exact"], vectors.shape[1], exact_below=WAYS["exact"]).build(vectors, texts)
+    # A bank of its own for each: one that finds a graph saved uses it, whatever the setting.
+    shutil.copytree(folders["exact"], folders["graph"])
+    graph = Memr1(folders["graph"], vectors.shape[1], exact_below=WAYS["graph"])
+    graph.search(asked[0], questions[0])
+    graph.close()
     opened: dict[str, list[float]] = {way: [] for way in WAYS}
     stores: dict[str, Memr1] = {}
     for _ in range(rounds):
@@ -33,7 +42,7 @@ def measure(folder: Path, size: int, queries: int, rounds: int) -> dict[str, dic
                 stores[way].close()
 
             def opening(way: str = way, exact_below: int = exact_below) -> None:
-                stores[way] = Memr1(folder, vectors.shape[1], exact_below=exact_below)
+                stores[way] = Memr1(folders[way], vectors.shape[1], exact_below=exact_below)
                 stores[way].search(asked[0], questions[0])
 
             opened[way].append(milliseconds(opening))

@@ -1,9 +1,12 @@
 """The benchmarks of the store run, very small, and measure what they say."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -27,7 +30,11 @@ def test_our_store_is_measured_once_and_drawn(tmp_path: Path) -> None:
     assert "| 0.125 |" in run(*command)
 
 
-def test_both_ways_of_searching_are_timed() -> None:
+def test_both_ways_of_searching_are_timed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    crossover = importlib.import_module("crossover")
+    crossover.measure(tmp_path, 80, 2, 1)
+    assert [way for way in crossover.WAYS if list((tmp_path / way).glob("*.hnsw"))] == ["graph"]
     header, _, line = run(BENCHMARKS / "crossover.py", "--sizes", 80, "--queries", 3, "--rounds", 1).splitlines()
     assert header.count("exact") == header.count("graph") == 3
     assert line.startswith("| 80 |")
