@@ -14,7 +14,6 @@ import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 from statistics import median
 
 
@@ -30,15 +29,6 @@ def import_seconds(rounds: int) -> float:
     return median(one - other for one, other in pairs)
 
 
-def processor() -> str:
-    """The processor's name, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -48,6 +38,7 @@ def main() -> None:
 
     from memr1_lite import Agents
     from memr1_lite.demo import Remembered, play
+    from memr1_lite.evaluation.machine import processor
     from memr1_lite.file_agents import bundled_agent
     from memr1_lite.llama.model import LlamaModel
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 from environments import python_with
-from footprint import processor
+
+from memr1_lite.evaluation.machine import processor
 
 HERE = Path(__file__).parent
 ENGINES = {

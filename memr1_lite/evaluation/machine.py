@@ -15,7 +15,7 @@ from memr1_lite.llama.gguf_file import sha256_of
 def machine() -> str:
     """Processor, cores, memory where the system tells, and the system, on one line."""
     memory = f", {_memory_gib()} GiB" if hasattr(os, "sysconf") else ""
-    return f"{_processor()}, {os.cpu_count()} cores{memory}, {platform.system()}, Python {platform.python_version()}"
+    return f"{processor()}, {os.cpu_count()} cores{memory}, {platform.system()}, Python {platform.python_version()}"
 
 
 def agent_files(agents: Agents) -> dict[str, Path]:
@@ -44,13 +44,14 @@ def peak_memory_mib() -> float | None:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def _memory_gib() -> int:
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-
-
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name, where the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _memory_gib() -> int:
+    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
