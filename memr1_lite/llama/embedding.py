@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -129,12 +130,13 @@ class LlamaEmbedder:
         rows = np.zeros((len(texts), self.dimension), dtype=np.float32)
         tokens: list[list[int]] = []
         with self._idle.in_use():
-            for first in range(0, len(texts), MAX_TEXTS):
-                with self._turn() as encoder:
-                    tokens += [encoder.tokens(text) for text in texts[first : first + MAX_TEXTS]]
-            for start, end in _batches([len(ids) for ids in tokens]):
-                with self._turn() as encoder:
-                    rows[start:end] = encoder.evaluated(tokens[start:end])
+            done = 0
+            while done < len(texts):
+                with self._turn() as encoder:  # both in one turn: a single text waits once
+                    tokens += [encoder.tokens(text) for text in texts[len(tokens) : done + MAX_TEXTS]]
+                    batch = _next_batch(tokens[done:])
+                    rows[done : done + len(batch)] = encoder.evaluated(batch)
+                done += len(batch)
         rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
         return rows
 
@@ -246,13 +248,7 @@ def _state_of(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _batches(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Cut into stretches of at most 64 texts and 512 tokens."""
-    start, tokens = 0, 0
-    for position, length in enumerate(lengths):
-        if position > start and (tokens + length > MAX_TOKENS or position - start == MAX_TEXTS):
-            yield start, position
-            start, tokens = position, 0
-        tokens += length
-    if start < len(lengths):
-        yield start, len(lengths)
+def _next_batch(texts: Sequence[list[int]]) -> Sequence[list[int]]:
+    """As many of the first texts as are evaluated at once: at most 64, of 512 tokens in all."""
+    totals = itertools.accumulate(len(ids) for ids in texts[:MAX_TEXTS])
+    return texts[: max(1, sum(total <= MAX_TOKENS for total in totals))]
