@@ -182,7 +182,7 @@ def manager_example(rng: random.Random, split: Split, messages: int, most_shown:
 def as_turn(teller: Teller, fact: Fact) -> tuple[str, Fact]:
     """A fact as its owner said it, raw, for what no memory covers."""
     single = replace(fact, values=fact.values[-1:])
-    text = teller.clause(teller.choose(fact.family.phrases("tell")), single, single.values[0])
+    text = teller.clause(teller.choose(fact.family.phrases("tell", teller.split)), single, single.values[0])
     return text[:1].upper() + text[1:], teller.as_remembered(single, text)
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from train_ref.world import families as f
 from train_ref.world import words as w
-from train_ref.world.families import GENERAL, Family
+from train_ref.world.families import PHRASES, Family
 from train_ref.world.language import COUNTS, Moment, Person, article, capital, joined, moment, say
 from train_ref.world.words import Split, part
 
@@ -140,19 +140,23 @@ class Teller:
         self.known: list[Fact] = []
 
     def choose(self, phrases: Sequence[str]) -> str:
-        """A phrase of the split; in training at times with a word more or less, so that no wording is learned by heart."""
-        phrase = self.rng.choice(part(phrases, self.split) or list(phrases))
+        """One of them; in training at times with a word more or less, so that no wording is learned by heart."""
+        phrase = self.rng.choice(phrases)
         return varied(self.rng, phrase) if self.split == "train" and self.rng.random() < 0.35 else phrase
 
-    def general(self, phrases: Sequence[str], fact: Fact) -> str:
+    def general(self, use: str) -> list[str]:
+        """The phrases for a use that no family has to itself."""
+        found: list[str] = PHRASES[self.split]["general"][use]
+        return found
+
+    def fitting(self, use: str, fact: Fact) -> str:
         """A phrase that fits any fact; where the value is no noun, one that says the whole clause."""
         clausal = fact.family.name in ("did", "goal")
         several = len(fact.values) > 1  # then only the old value tells which of them is meant
         fitting = [
             phrase
-            for phrase in part(phrases, self.split)
-            if ("{fact}" in phrase or not clausal)
-            and ("{old}" in phrase or not (several and phrases is GENERAL["correct"]))
+            for phrase in self.general(use)
+            if ("{fact}" in phrase or not clausal) and ("{old}" in phrase or not (several and use == "correct"))
         ]
         return self.rng.choice(fitting or ["Actually, {fact}, not {old}."])
 
@@ -272,16 +276,18 @@ class Teller:
         roll = rng.random()
         if roll < 0.1:
             text = say(
-                self.choose(GENERAL["remember"]),
+                self.choose(self.general("remember")),
                 "I" if person.is_speaker else person.label,
                 "",
                 {"fact": self.plain(fact, fact.values[0])},
             )
-        elif roll < 0.16 and fact.family.phrases("change") and fact.family.kind == "list":
-            phrase = self.choose([phrase for phrase in fact.family.phrases("change") if "old}" not in phrase])
+        elif roll < 0.16 and fact.family.phrases("change", self.split) and fact.family.kind == "list":
+            phrase = self.choose(
+                [phrase for phrase in fact.family.phrases("change", self.split) if "old}" not in phrase]
+            )
             text = self.clause(phrase, fact, fact.values[0])
         else:
-            text = self.clause(self.choose(fact.family.phrases("tell")), fact, fact.values[0])
+            text = self.clause(self.choose(fact.family.phrases("tell", self.split)), fact, fact.values[0])
         fact = self.as_remembered(fact, text)
         return text, (Effect(result=fact, alone=fact),), True
 
@@ -299,9 +305,9 @@ class Teller:
         value = self.another_value(fact)
         old = fact.values[-1]
         phrases = (
-            family.phrases("tell")
-            if self.rng.random() < 0.25 or not family.phrases("change")
-            else family.phrases("change")
+            family.phrases("tell", self.split)
+            if self.rng.random() < 0.25 or not family.phrases("change", self.split)
+            else family.phrases("change", self.split)
         )
         text = self.clause(self.choose(phrases), fact, value, old, known=True)
         values = (value,) if family.kind == "single" else (*fact.values, value)
@@ -310,10 +316,10 @@ class Teller:
         return text, (effect,), known
 
     def _end(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
-        if not fact.family.phrases("end"):
+        if not fact.family.phrases("end", self.split):
             return None
         value = self.rng.choice(fact.values)
-        text = self.clause(self.choose(fact.family.phrases("end")), fact, value, known=True)
+        text = self.clause(self.choose(fact.family.phrases("end", self.split)), fact, value, known=True)
         return text, (self._without(fact, value),), True
 
     @staticmethod
@@ -324,7 +330,7 @@ class Teller:
     def _correct(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
         old = self.rng.choice(fact.values)
         value = self.another_value(fact)
-        template = self.general(GENERAL["correct"], fact)
+        template = self.fitting("correct", fact)
         clause = self.plain(fact, value, timed=False, known=True)
         text = capital(say(template, "I", "", {"fact": clause, "v": value, "old": old}))
         values = tuple(value if item == old else item for item in fact.values)
@@ -338,17 +344,17 @@ class Teller:
     def _retract(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
         value = self.rng.choice(fact.values)
         clause = self.plain(fact, value, timed=False, known=True)
-        text = capital(say(self.general(GENERAL["retract"], fact), "I", "", {"fact": clause, "v": value}))
+        text = capital(say(self.fitting("retract", fact), "I", "", {"fact": clause, "v": value}))
         return text, (self._without(fact, value),), True
 
     def _repeat(self, fact: Fact, at: datetime) -> tuple[str, tuple[Effect, ...], bool] | None:
         value = self.rng.choice(fact.values)
         if self.rng.random() < 0.5:
             clause = self.plain(fact, value, timed=False, known=True)
-            text = capital(say(self.choose(GENERAL["repeat"]), "I", "", {"fact": clause}))
+            text = capital(say(self.choose(self.general("repeat")), "I", "", {"fact": clause}))
         else:
             text = self.clause(
-                self.choose(fact.family.phrases("tell")), replace(fact, when=Moment()), value, known=True
+                self.choose(fact.family.phrases("tell", self.split)), replace(fact, when=Moment()), value, known=True
             )
         known = fact.person.mention(random.Random(0)) in text or fact.person.is_speaker
         return text, (Effect(fact, fact, replace(fact, values=(value,), when=Moment())),), known
@@ -370,7 +376,7 @@ class Teller:
         day = rng.choice(["Monday", "Friday", "Sunday", "the weekend", "Christmas"])
         count = rng.choice([1, 1, 2])
         return " ".join(
-            say(self.choose(GENERAL["small_talk"]), "I", "", {"other": other, "v": value, "day": day})
+            say(self.choose(self.general("small_talk")), "I", "", {"other": other, "v": value, "day": day})
             for _ in range(count)
         )
 
@@ -383,7 +389,7 @@ class Teller:
             text2, effects2, named2 = self._one(intents[1], speaker, rest, at)
             if not touched & {fact.key for effect in effects2 for fact in (effect.target, effect.result) if fact}:
                 break
-        follow = self.choose(GENERAL["follow"]) if self.rng.random() < 0.6 else " "
+        follow = self.choose(self.general("follow")) if self.rng.random() < 0.6 else " "
         joint = lowered(text2) if follow.strip() else capital(text2)
         text = self._dressed(text1, speaker, "small") + follow + joint
         return Said(speaker, text, at, (*effects1, *effects2), "two", named1 and named2)
@@ -392,10 +398,10 @@ class Teller:
         rng = self.rng
         other = rng.choice([name for name in self.speakers if name != speaker] or [speaker])
         if intent not in ("small",) and rng.random() < 0.2:
-            opener = self.choose(GENERAL["openers"]).replace("{other}", other)
+            opener = self.choose(self.general("openers")).replace("{other}", other)
             text = opener + (capital(text) if opener.rstrip().endswith(("!", ".")) else lowered(text))
         if intent not in ("small",) and rng.random() < 0.15:
-            text += self.choose(GENERAL["closers"])
+            text += self.choose(self.general("closers"))
         return capital(text)
 
 

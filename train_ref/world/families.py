@@ -1,11 +1,10 @@
 """The kinds of facts there are, with what people say about them and what there is to ask.
 
-The phrases are data, in ``phrases.json``. In a phrase, ``{first|third}`` picks the form for the speaker or for somebody
+The phrases are data, in ``phrases/``: what training hears, and what is held out. In a phrase, ``{first|third}`` picks the form for the speaker or for somebody
 else, ``{S}`` names the subject, ``{S's}`` its possessive, ``{they} {them} {their}`` its pronouns, ``{v}`` the value,
 ``{av}`` the value with its article, ``{b}`` the base form of a deed, ``{noun} {nouns} {an}`` a kind of pet, child,
 relative or favourite, ``{old}`` a value that it replaces, ``{t}`` an expression of time with a space before it,
-``{fact}`` the plain clause. In a question the subject is always named. Every fifth phrase of every list is held out
-(:func:`train_ref.world.words.part`).
+``{fact}`` the plain clause. In a question the subject is always named.
 """
 
 from __future__ import annotations
@@ -15,15 +14,23 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from train_ref.world import words as w
 from train_ref.world.words import Split, pick
 
 Kind = Literal["single", "list", "event"]
 Value = Callable[[random.Random, Split], str]
-PHRASES = json.loads(Path(__file__).with_name("phrases.json").read_text(encoding="utf-8"))
-GENERAL: dict[str, list[str]] = PHRASES["general"]
+
+
+def _phrases(split: Split) -> dict[str, dict[str, Any]]:
+    """One file: phrases of families by family and use, general ones by use, questions about two people by kind."""
+    file = Path(__file__).with_name("phrases") / f"{split}.json"
+    found: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+PHRASES: dict[Split, dict[str, dict[str, Any]]] = {"train": _phrases("train"), "heldout": _phrases("heldout")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +49,9 @@ class Family:
     fact: str
     about: Literal["anybody", "speaker"] = "anybody"
 
-    def phrases(self, use: str) -> list[str]:
+    def phrases(self, use: str, split: Split) -> list[str]:
         """The phrases for a use (tell, change, end, ask, yesno, count, when, who); none where it has none."""
-        found: list[str] = PHRASES["families"][self.name].get(use, [])
+        found: list[str] = PHRASES[split]["families"][self.name].get(use, [])
         return found
 
 

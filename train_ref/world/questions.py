@@ -26,9 +26,6 @@ KINDS: dict[QuestionKind, float] = {
     "unknown": 0.12,
 }
 
-TWO = PHRASES["two"]
-SAME, BOTH, HOP, WHICH, MORE = TWO["same"], TWO["both"], TWO["hop"], TWO["which"], TWO["more"]
-
 
 @dataclass(frozen=True)
 class Question:
@@ -63,6 +60,7 @@ class Asker:
         self.rng, self.split = rng, split
         self.people, self.facts = list(people), list(facts)
         self.labels = [person.label for person in people]
+        self.two = PHRASES[split]["two"]
 
     def question(self, kind: QuestionKind | None = None, about: Fact | None = None) -> Question | None:
         """A question of a kind, random if None; None where the facts do not allow one."""
@@ -84,7 +82,7 @@ class Asker:
         return None
 
     def _phrase(self, phrases: Sequence[str]) -> str:
-        phrase = self.rng.choice(part(phrases, self.split) or list(phrases))
+        phrase = self.rng.choice(phrases)
         return varied(self.rng, phrase) if self.split == "train" and self.rng.random() < 0.2 else phrase
 
     def _name(self, person: Person) -> str:
@@ -123,7 +121,7 @@ class Asker:
         return [other for other in self.facts if other is not fact and other.key[:3] == same]
 
     def _ask(self, fact: Fact) -> Question | None:
-        phrase = self._phrase(fact.family.phrases("ask"))
+        phrase = self._phrase(fact.family.phrases("ask", self.split))
         rivals = self._rivals(fact)
         timed = bool(fact.when.bare) and "{when}" in phrase and (bool(rivals) or self.rng.random() < 0.5)
         if rivals and (not timed or any(other.when.bare == fact.when.bare for other in rivals)):
@@ -131,7 +129,7 @@ class Asker:
         return Question(self._say(phrase, fact, timed=timed), joined(fact.values), (fact,), "ask")
 
     def _yesno(self, fact: Fact) -> Question | None:
-        phrase = self._phrase(fact.family.phrases("yesno"))
+        phrase = self._phrase(fact.family.phrases("yesno", self.split))
         if "v}" not in phrase or self.rng.random() < 0.5:
             return Question(self._say(phrase, fact, self.rng.choice(fact.values)), "yes", (fact,), "yesno")
         if fact.family.kind == "event":
@@ -145,17 +143,23 @@ class Asker:
         return Question(self._say(phrase, fact, value), "no", (fact,), "yesno")
 
     def _count(self, fact: Fact) -> Question | None:
-        if not fact.family.phrases("count"):
+        if not fact.family.phrases("count", self.split):
             return None
         return Question(
-            self._say(self._phrase(fact.family.phrases("count")), fact), COUNTS[len(fact.values)], (fact,), "count"
+            self._say(self._phrase(fact.family.phrases("count", self.split)), fact),
+            COUNTS[len(fact.values)],
+            (fact,),
+            "count",
         )
 
     def _when(self, fact: Fact) -> Question | None:
-        if fact.family.kind != "event" or not fact.family.phrases("when") or not fact.when.bare:
+        if fact.family.kind != "event" or not fact.family.phrases("when", self.split) or not fact.when.bare:
             return None
         return Question(
-            self._say(self._phrase(fact.family.phrases("when")), fact, fact.values[0]), fact.when.bare, (fact,), "when"
+            self._say(self._phrase(fact.family.phrases("when", self.split)), fact, fact.values[0]),
+            fact.when.bare,
+            (fact,),
+            "when",
         )
 
     def _who(self, fact: Fact) -> Question | None:
@@ -165,10 +169,13 @@ class Asker:
             for other in self.facts
             if other.family is fact.family and other.noun == fact.noun and value in other.values
         ]
-        if not fact.family.phrases("who") or len(holders) != 1:
+        if not fact.family.phrases("who", self.split) or len(holders) != 1:
             return None
         return Question(
-            self._say(self._phrase(fact.family.phrases("who")), fact, value), fact.person.label, (fact,), "who"
+            self._say(self._phrase(fact.family.phrases("who", self.split)), fact, value),
+            fact.person.label,
+            (fact,),
+            "who",
         )
 
     def _unknown(self) -> Question | None:
@@ -194,7 +201,9 @@ class Asker:
             value = family.value(self.rng, self.split) or "red"
             fact = Fact(family, person, (value,), noun, plural)
             phrases = (
-                family.phrases("ask") if self.rng.random() < 0.6 else (family.phrases("yesno") or family.phrases("ask"))
+                family.phrases("ask", self.split)
+                if self.rng.random() < 0.6
+                else (family.phrases("yesno", self.split) or family.phrases("ask", self.split))
             )
             return Question(self._say(self._phrase(phrases), fact, value, timed=False), None, (), "unknown")
         return None
@@ -217,31 +226,35 @@ class Asker:
         return capital(say(phrase, "", "", slots))
 
     def _same(self) -> Question | None:
-        pair = self._pair([self.rng.choice(list(SAME))])
+        pair = self._pair([self.rng.choice(list(self.two["same"]))])
         if not pair:
             return None
         answer = "yes" if pair[0].values == pair[1].values else "no"
-        return Question(self._about_two(self._phrase(SAME[pair[0].family.name]), *pair), answer, pair, "two-hop")
+        return Question(
+            self._about_two(self._phrase(self.two["same"][pair[0].family.name]), *pair), answer, pair, "two-hop"
+        )
 
     def _both(self) -> Question | None:
-        pair = self._pair([self.rng.choice(list(BOTH))])
+        pair = self._pair([self.rng.choice(list(self.two["both"]))])
         if not pair:
             return None
         shared = [value for value in pair[0].values if value in pair[1].values]
         if len(shared) != 1:
             return None
-        return Question(self._about_two(self._phrase(BOTH[pair[0].family.name]), *pair), shared[0], pair, "two-hop")
+        return Question(
+            self._about_two(self._phrase(self.two["both"][pair[0].family.name]), *pair), shared[0], pair, "two-hop"
+        )
 
     def _more(self) -> Question | None:
         pair = self._pair(["pets", "children"], noun=True)
         if not pair or len(pair[0].values) == len(pair[1].values):
             return None
         winner = max(pair, key=lambda fact: len(fact.values))
-        return Question(self._about_two(self._phrase(MORE), *pair), winner.person.label, pair, "two-hop")
+        return Question(self._about_two(self._phrase(self.two["more"]), *pair), winner.person.label, pair, "two-hop")
 
     def _hop(self) -> Question | None:
         bridge = self.rng.choice(self.facts) if self.facts else None
-        if not bridge or bridge.family.name not in WHICH:
+        if not bridge or bridge.family.name not in self.two["which"]:
             return None
         value = self.rng.choice(bridge.values)
         if sum(value in fact.values and fact.family is bridge.family for fact in self.facts) != 1:
@@ -249,11 +262,11 @@ class Asker:
         targets = [
             fact
             for fact in self.facts
-            if fact.person == bridge.person and fact.family.name in HOP and fact.family is not bridge.family
+            if fact.person == bridge.person and fact.family.name in self.two["hop"] and fact.family is not bridge.family
         ]
         if not targets:
             return None
         target = self.rng.choice(targets)
-        who = say(self._phrase(WHICH[bridge.family.name]), "", "", bridge.slots(value))
-        text = capital(say(self._phrase(HOP[target.family.name]), "", "", {"who": who}))
+        who = say(self._phrase(self.two["which"][bridge.family.name]), "", "", bridge.slots(value))
+        text = capital(say(self._phrase(self.two["hop"][target.family.name]), "", "", {"who": who}))
         return Question(text, joined(target.values), (bridge, target), "two-hop")
