@@ -133,6 +133,8 @@ STOP = set(
 )
 
 
+TURNS = 0.2
+"""Share of an Answer Agent's facts that are shown as they were said."""
 OWNED_FIRST = 0.3
 """What the retriever gives to memories of the speaker and his own, in terms of likeness."""
 
@@ -183,7 +185,7 @@ def as_turn(teller: Teller, fact: Fact) -> tuple[str, Fact]:
     """A fact as its owner said it, raw, for what no memory covers."""
     single = replace(fact, values=fact.values[-1:])
     text = teller.clause(teller.choose(fact.family.phrases("tell", teller.split)), single, single.values[0])
-    return text[:1].upper() + text[1:], teller.as_remembered(single, text)
+    return teller.dressed(text, fact.person.owner, "new"), teller.as_remembered(single, text)
 
 
 def answerer_example(rng: random.Random, split: Split, questions: int, candidates: int) -> AnswererExample:
@@ -194,7 +196,7 @@ def answerer_example(rng: random.Random, split: Split, questions: int, candidate
     facts, found = [], []
     for fact in some_facts(teller, max(1, candidates - rng.randint(0, candidates // 4)), at):
         day, index = fact.day or at, len(found) + 1
-        if rng.random() < 0.12:
+        if rng.random() < TURNS:
             text, fact = as_turn(teller, fact)
             found.append((fact, Candidate(kind="turn", id=index, text=text, at=day, speaker=fact.person.owner)))
         else:

@@ -236,7 +236,7 @@ class Teller:
         text, effects, named = self._one(intent, speaker, mine, at)
         if effects and effects[0].target is None:
             intent = "new"  # there was nothing to change, end, correct, take back or repeat
-        return Said(speaker, self._dressed(text, speaker, intent), at, effects, intent, named)
+        return Said(speaker, self.dressed(text, speaker, intent), at, effects, intent, named)
 
     def _one(
         self, intent: Intent, speaker: str, mine: list[Fact], at: datetime
@@ -391,10 +391,11 @@ class Teller:
                 break
         follow = self.choose(self.general("follow")) if self.rng.random() < 0.6 else " "
         joint = lowered(text2) if follow.strip() else capital(text2)
-        text = self._dressed(text1, speaker, "small") + follow + joint
+        text = self.dressed(text1, speaker, "small") + follow + joint
         return Said(speaker, text, at, (*effects1, *effects2), "two", named1 and named2)
 
-    def _dressed(self, text: str, speaker: str, intent: Intent) -> str:
+    def dressed(self, text: str, speaker: str, intent: Intent) -> str:
+        """``text`` as one says it: at times with something before it or after it."""
         rng = self.rng
         other = rng.choice([name for name in self.speakers if name != speaker] or [speaker])
         if intent not in ("small",) and rng.random() < 0.2:
