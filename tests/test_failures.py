@@ -83,11 +83,20 @@ def test_a_lora_of_another_base_is_refused_with_the_reason(engine, base, tmp_pat
         engine.load(base, adapter=path, threads=1)
 
 
-def test_a_lora_that_kills_llama_cpp_is_an_error_that_names_it(base, tmp_path):
-    numbers = {"blk.0.attn_q.weight.lora_b": np.zeros((128, 4), np.float64)}  # which no product can be taken of
-    path = gguf_maker.make_adapter(tmp_path / "deadly.gguf", tensors=numbers)
-    with ProcessModel.load(base, adapter=path, threads=1) as model, pytest.raises(ModelError, match=r"deadly\.gguf"):
-        model.complete(PROMPT, KINDS)
+@both_engines
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.zeros((128, 4), np.float64), "F64"),
+        (np.zeros((128, 4), np.int32), "I32"),
+        (np.zeros((2, 128, 4), np.float32), "shape"),
+    ],
+    ids=["doubles", "integers", "no matrix"],
+)
+def test_a_lora_that_would_kill_llama_cpp_is_refused(engine, base, tmp_path, values, reason):
+    path = gguf_maker.make_adapter(tmp_path / "deadly.gguf", tensors={"blk.0.attn_q.weight.lora_b": values})
+    with pytest.raises(ModelLoadError, match=rf"deadly\.gguf.*attn_q.*{reason}"):
+        engine.load(base, adapter=path, threads=1)
 
 
 # --- prompts at the limit

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from memr1_lite.errors import ModelLoadError
+from memr1_lite.llama.gguf_header import read_gguf_header
 from memr1_lite.llama.library import load_library, log
 
 MAX_TEXT = 1 << 16
 """Bytes of a metadata value that are read."""
+NO_FACTORS = {24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64"}
+"""Types of ggml that llama.cpp loads and cannot multiply: it would end the process at the first token."""
 
 
 class Weights:
@@ -63,6 +66,7 @@ class Weights:
 
         :raises ModelLoadError: the file is damaged or made for other weights
         """
+        _check_factors(path)
         log.error = ""
         handle = self.library.llama_adapter_lora_init(self.model, os.fsencode(path))
         if not handle:  # a null pointer is not None
@@ -90,6 +94,17 @@ class Adapter:
     def metadata(self, key: str) -> str | None:
         """A value of the adapter's metadata as text."""
         return _text(self._library.llama_adapter_meta_val_str, self.handle, key)
+
+
+def _check_factors(path: Path) -> None:
+    for tensor in read_gguf_header(path).tensors:
+        if tensor.kind in NO_FACTORS:
+            numbers = NO_FACTORS[tensor.kind]
+            raise ModelLoadError(f"{str(path)!r} holds {tensor.name!r} in {numbers}: convert the LoRA to F16 or F32.")
+        if sum(length > 1 for length in tensor.shape) > 2:
+            raise ModelLoadError(
+                f"{str(path)!r} holds {tensor.name!r} of shape {tensor.shape}: only a LoRA of matrices can be used."
+            )
 
 
 def _text(read: Any, handle: Any, key: str) -> str | None:  # noqa: ANN401 - ctypes
