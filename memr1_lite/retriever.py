@@ -43,13 +43,12 @@ MIN_SIMILAR = 50
 MIN_COSINE = 0.05
 """A vector no closer than this was not found: nearest is not near."""
 DEPTH = 64
-"""How many nearest vectors are looked at, at least."""
+"""How many nearest vectors are looked at, at least, and how many units of the best words, which in a big bank get their
+cosines from the store where their vectors were not found near."""
 COMMON = 4_096
 """A word is followed to its newest units only, so that a common one in a big bank does not cost more than this."""
 POOL = 256
 """So many units of each kind, by their words, are looked at closely."""
-LOOKED_UP = 128
-"""So many of them, in a big bank, get their cosines from the store where their vectors were not found near."""
 CHOSEN = 128
 """For so many of each kind, at least, it is looked up who said them and what was written from them."""
 DEEPER = 8
@@ -161,13 +160,13 @@ class Retriever:
         deeper = 1 if alone is None else DEEPER
         depth, chosen = max(DEPTH, 2 * k), max(CHOSEN, 4 * k)
         near = self._near("turn", vector, depth * deeper, span)
-        turns, reach = self._turns(said["turn"], weights, near, vector, alone)
+        turns, reach = self._turns(said["turn"], weights, near, vector, depth, alone)
         best = turns.best_places(chosen * deeper)
         if alone is not None:
             best = np.union1d(best, np.flatnonzero(np.isin(turns.ids, alone)))
         turns, reach = turns.chosen(best), reach[:, best]
         near = self._near("memory", vector, depth, span)
-        memories = self._memories(said["memory"], weights, near, vector, turns, reach).best(chosen)
+        memories = self._memories(said["memory"], weights, near, vector, depth, turns, reach).best(chosen)
         traits: dict[Kind, dict[int, Trait]] = {"turn": self._store.traits("turn", turns.ids.tolist())}
         # A memory that was deleted since the index followed drops out when it is shown.
         if span is not None or question.names or question.days:
@@ -175,24 +174,37 @@ class Retriever:
         return ranked(question, [turns, memories], traits, span, k + SPARE), len(best)
 
     def _turns(
-        self, said: Sequence[Ids], weights: Scores, near: Near, vector: Vector | None, alone: Ids | None
+        self,
+        said: Sequence[Ids],
+        weights: Scores,
+        near: Near,
+        vector: Vector | None,
+        depth: int,
+        alone: Ids | None,
     ) -> tuple[Hits, Scores]:
         """Turns by what they and their neighbours say, and how much each word counts for each of them."""
         wanted = [most_wanted(said, weights, POOL), near.ids]
         pool = laid_out(np.concatenate(wanted if alone is None else [*wanted, alone]), len(WORD_REACH) - 1)
         held = standing_in(pool, said)
         reach = reached(held, WORD_REACH)
-        cosines = self._cosines("turn", vector, pool, weights @ held, near)
+        cosines = self._cosines("turn", vector, pool, weights @ held, near, depth)
         return Hits("turn", pool, weights @ reach, spread(or_zero(cosines), VECTOR_REACH), cosines, held), reach
 
     def _memories(
-        self, said: Sequence[Ids], weights: Scores, near: Near, vector: Vector | None, turns: Hits, reach: Scores
+        self,
+        said: Sequence[Ids],
+        weights: Scores,
+        near: Near,
+        vector: Vector | None,
+        depth: int,
+        turns: Hits,
+        reach: Scores,
     ) -> Hits:
         """Memories by what they say, and by the turns they were written from."""
         pairs = self._store.written_from(turns.ids.tolist())
         ids = distinct(np.concatenate([most_wanted(said, weights, POOL), near.ids, pairs[:, 1]]))
         held = standing_in(ids, said)
-        counts, cosines = held.astype(np.float64), self._cosines("memory", vector, ids, weights @ held, near)
+        counts, cosines = held.astype(np.float64), self._cosines("memory", vector, ids, weights @ held, near, depth)
         vectors = or_zero(cosines)
         if len(pairs):
             pairs = pairs[np.argsort(pairs[:, 1], kind="stable")]
@@ -298,9 +310,11 @@ class Retriever:
         found = [pair for pair in found if pair[1] > MIN_COSINE]
         return Near(np.array([item for item, _ in found], np.int64), np.array([cosine for _, cosine in found]))
 
-    def _cosines(self, kind: Kind, vector: Vector | None, pool: Ids, by_words: Scores, near: Near) -> Scores:
+    def _cosines(
+        self, kind: Kind, vector: Vector | None, pool: Ids, by_words: Scores, near: Near, depth: int
+    ) -> Scores:
         """The cosine of each of ``pool``; NaN where it has no vector, is not near, or, in a big bank, is not among
-        the best by word or by vector."""
+        the best ``depth`` by word or by vector."""
         current_call().check()
         cosines = None if vector is None or not len(pool) else self._indexes[kind].cosines(vector, pool)
         if cosines is None:
@@ -309,7 +323,7 @@ class Retriever:
             if vector is not None and len(pool):
                 # A graph hands its vectors out slowly: the store is quicker, and still takes microseconds for each.
                 asked = np.flatnonzero(np.isnan(cosines) & (by_words > 0.0))
-                asked = np.sort(asked[np.lexsort((-pool[asked], -by_words[asked]))][:LOOKED_UP])
+                asked = np.sort(asked[np.lexsort((-pool[asked], -by_words[asked]))][:depth])
                 found, matrix = self._store.vectors(kind, pool[asked].tolist())
                 cosines[np.searchsorted(pool, found)] = matrix @ vector
         return np.where(cosines > MIN_COSINE, cosines, np.nan)
