@@ -10,6 +10,7 @@ from math import isnan
 import numpy as np
 import numpy.typing as npt
 
+from memr1_lite.gate import says_the_same
 from memr1_lite.question import Question
 from memr1_lite.records import Candidate, Memory, Message, Span
 from memr1_lite.scoring import Ids, Scores
@@ -164,7 +165,20 @@ def shown(
         why = {name: getattr(each, name) for name in Found.__slots__}
         written_from = tuple(turns[number] for number in behind if number in turns)
         candidates.append(Candidate(**why, text=unit.text, at=unit.at, speaker=speaker, turn=turn, turns=written_from))
-    return candidates[:k]
+    behind_memories = {_as_said(turn): turn for each in candidates if each.kind == "memory" for turn in each.turns}
+    return [each for each in candidates if not _says_again(each, behind_memories)][:k]
+
+
+def _says_again(candidate: Candidate, behind_memories: Mapping[tuple[str, str], Message]) -> bool:
+    """Whether a turn says what stands behind a memory that is shown too: beside it, it would pass for news."""
+    if candidate.kind != "turn" or candidate.turn is None:
+        return False
+    before = behind_memories.get(_as_said(candidate.turn))
+    return before is not None and says_the_same(before.text, before.at, candidate.text, candidate.at)
+
+
+def _as_said(turn: Message) -> tuple[str, str]:
+    return turn.speaker, turn.text.casefold()
 
 
 def _ranks(scores: Scores) -> npt.NDArray[np.intp]:

@@ -49,6 +49,41 @@ def test_a_second_dog_is_an_update_and_loses_nothing(story):
     assert (answer.text, [cited.text for cited in answer.cited]) == ("two", ["Andrew has two dogs, Buddy and Scout."])
 
 
+def test_what_was_said_again_does_not_stand_beside_what_became_of_it(story):
+    decisions = [
+        ("ADD", " Andrew has a dog named Buddy.", END),
+        ("UPDATE", "[1]", " Andrew has two dogs, Buddy and Scout.", END),
+        ("NOOP",),
+        ("NOOP",),
+    ]
+    bank, _, questions = story(decisions, [("[1]", ":", " two")])
+    bank.remember("I adopted a dog named Buddy.", speaker="Andrew")
+    bank.remember("I adopted another dog named Scout.", speaker="Andrew")
+    again = bank.remember("I adopted a dog named Buddy.", speaker="Andrew")
+    assert again.reason == "manager"  # what it said first is no longer what the memory says
+    bank.remember("Buddy is the dog of my sister.", speaker="Andrew")
+    bank.ask("How many dogs does Andrew have?")
+    assert questions == [
+        "[1] no date | Andrew has two dogs, Buddy and Scout.\n[2] no date | Andrew: Buddy is the dog of my sister.\n"
+        "Question: How many dogs does Andrew have?\n"
+    ]
+
+
+def test_the_same_words_about_another_day_stand_beside_the_memory(story):
+    bank, _, _ = story([("ADD", " Andrew saw a heron on 6 May 2023.", END), ("NOOP",)])
+    bank.remember("I saw a heron yesterday.", speaker="Andrew", at="2023-05-07")
+    bank.remember("I saw a heron yesterday.", speaker="Andrew", at="2023-05-08")
+    assert {(found.kind, found.at.day) for found in bank.search("heron")} == {("memory", 7), ("turn", 8)}
+
+
+def test_a_turn_that_the_gate_passed_over_says_nothing_new(story):
+    bank, _, _ = story([("ADD", " Andrew has a dog named Buddy.", END), ("DELETE", "[1]", END)])
+    bank.remember("I adopted a dog named Buddy.", speaker="Andrew")
+    assert bank.remember("I adopted a dog named Buddy!", speaker="Andrew").reason == "gate"
+    bank.remember("Buddy was never mine.", speaker="Andrew")
+    assert bank.search("dog Buddy") == []
+
+
 def test_a_retraction_deletes_and_what_was_taken_back_is_found_no_more(story):
     decisions = [("ADD", " Andrew plays the guitar.", END), ("DELETE", "[1]", END)]
     bank, _, _ = story(decisions)

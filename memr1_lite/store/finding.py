@@ -38,11 +38,13 @@ _PLAIN: dict[Kind, str] = {
 }
 _UNCOVERED = """
     NOT EXISTS (SELECT 1 FROM changes JOIN operations ON operations.change_id = changes.id
-        WHERE changes.message_id = messages.id AND changes.undone_by IS NULL AND operations.op <> 'NOOP')
+        WHERE changes.message_id = messages.id AND changes.undone_by IS NULL
+            AND (operations.op <> 'NOOP' OR changes.reason = 'gate'))
 """
 """The condition that a row of ``messages`` changed no memory: what it says is nowhere but in it.
 
-A turn whose memory was deleted since counts as covered: it says what was taken back."""
+A turn whose memory was deleted since counts as covered: it says what was taken back. So does one that the gate passed
+over: it says nothing, or what another turn said."""
 _TRAITS: dict[Kind, str] = {
     "turn": f"""
         SELECT messages.id, speaker, at FROM json_each(?) CROSS JOIN messages ON messages.id = json_each.value
