@@ -7,15 +7,17 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from gguf_maker import make_gguf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memr1_lite.answer_agent import AnswerAgent
+from memr1_lite.answer_agent import INSTRUCTIONS, AnswerAgent
 from memr1_lite.embedders import LexicalEmbedder
-from memr1_lite.errors import MemR1Error
+from memr1_lite.errors import MalformedOutputError, MemR1Error
+from memr1_lite.llama import LlamaModel
 from memr1_lite.records import Add, Candidate, Delete, Memory, Message, Noop, Reply, Update
 from memr1_lite.store import Store
-from train_ref.answering import UNANSWERED, AgentAnswerer, CachedAnswerer, PolicyAnswerer
+from train_ref.answering import UNANSWERED, AgentAnswerer, CachedAnswerer, PolicyAnswerer, frozen_answerer
 from train_ref.banks import Bank
 from train_ref.config import Config
 from train_ref.environment import AnswererEnvironment, AnswererTask, ManagerEnvironment, ManagerTask
@@ -202,6 +204,23 @@ def test_an_answerer_of_the_sdk_and_of_a_checkpoint_say_the_same(tmp_path):
         theirs = AgentAnswerer(AnswerAgent(model)).answer_all(asked)
     assert [(r.text, r.known, r.cited) for r in ours] == [(r.text, r.known, r.cited) for r in theirs]
     assert not ours[-1].known
+
+
+@pytest.mark.parametrize("role", [None, "answerer"])
+def test_an_answer_agent_that_was_not_trained_for_its_role_is_told_what_to_do_as_in_the_sdk(
+    tmp_path, monkeypatch, role
+):
+    asked = []
+
+    def complete(model, prompt, template, sampling=None):
+        asked.append("".join(segment.text for segment in prompt))
+        raise MalformedOutputError("It did not end.", "")
+
+    monkeypatch.setattr(LlamaModel, "complete", complete)
+    answerer = frozen_answerer(make_gguf(tmp_path, role=role))
+    question = ("Where does Andrew live?", (Candidate(kind="memory", id=1, text="Andrew lives in Lyon.", at=AT),))
+    assert answerer.answer_all([question]) == [UNANSWERED]
+    assert (INSTRUCTIONS in asked[0]) == (role is None)
 
 
 def test_an_answer_that_does_not_end_is_neither_right_nor_not_known():

@@ -11,8 +11,10 @@ import pytest
 import torch
 from rl_parts import manager_prompts
 
+from memr1_lite import answer_agent
 from memr1_lite.memory_manager import INSTRUCTIONS
-from train_ref import train
+from memr1_lite.records import Candidate
+from train_ref import answering, train
 from train_ref.config import Config
 from train_ref.grpo import advantages
 from train_ref.learner import Learner, means
@@ -131,3 +133,38 @@ def test_the_papers_experiment_runs_from_end_to_end_and_resumes_to_the_bit(base,
     assert any(value.abs().max() > 0 for name, value in whole.items() if "lora_B" in name)
     sampled_text = json.loads((tmp_path / "whole" / "samples.jsonl").read_text().splitlines()[0])["prompt"]
     assert (INSTRUCTIONS[:40] in sampled_text) == (role == "manager")
+
+
+def test_a_manager_is_rewarded_through_a_lora_that_was_trained_on_the_same_base(base, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "manager_task", lambda rng, split: manager_task(rng, split, 2))
+    trained = fresh(base)
+    with torch.no_grad():
+        for name, weights in trained.model.named_parameters():
+            if "lora_B" in name:
+                weights.normal_(0, 0.1, generator=torch.Generator().manual_seed(3))
+    trained.save(tmp_path / "answerer")
+    asked = []
+
+    def watched(policy, prompts, *more, **named):
+        asked.append((policy, ["".join(segment.text for segment in prompt.segments) for prompt in prompts]))
+        return sample(policy, prompts, *more, **named)
+
+    monkeypatch.setattr(answering, "sample", watched)
+    small = "--prompts 2 --group 2 --max-output 24 --steps 1 --valid 1 --rank 4 --max-gap 1e-4".split()
+    frozen = ["--answerer", str(tmp_path / "answerer")]
+    train.main(["manager", "--base", str(base), *frozen, "--out", str(tmp_path / "run"), *small])
+    policy, prompts = asked[0]
+    assert all(text.startswith(answer_agent.INSTRUCTIONS) for text in prompts)
+    theirs = trained.state()
+    assert all(torch.equal(value, theirs[name]) for name, value in policy.state().items())
+    # Its folder names the base, so that a reward function without --base finds it too.
+    alone = answering.frozen_answerer(tmp_path / "answerer")
+    question = ("Where does Andrew live?", (Candidate(kind="memory", id=1, text="Andrew lives in Lyon."),))
+    one = answering.PolicyAnswerer(trained, instructions=answer_agent.INSTRUCTIONS).answer_all([question])
+    assert alone.answer_all([question]) == one
+
+
+def test_the_base_as_answer_agent_needs_a_base(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train.main(["manager", "--init", "x", "--answerer", "base", "--out", str(tmp_path)])
+    assert "--base" in capsys.readouterr().err

@@ -7,8 +7,10 @@ import random
 from pathlib import Path
 
 import pytest
+from gguf_maker import make_gguf
 
-from memr1_lite.memory_manager import MemoryManager
+from memr1_lite.memory_manager import INSTRUCTIONS, MemoryManager
+from memr1_lite.records import Decision, Noop
 from memr1_lite.testing import ScriptedModel
 from train_ref import locomo_tuples as lt
 from train_ref import train
@@ -138,3 +140,21 @@ def test_the_trainer_takes_its_tasks_from_a_file(tmp_path, small):
     assert {source.draw(random.Random(seed)).message.source_id.split("/")[0] for seed in range(20)} == {"conv-26"}
     assert [task.message.source_id for task in source.valid] == ["conv-30/D1:1", "conv-30/D2:1"]
     assert train.locomo_source("answerer", path, 2, None, valid=9).valid[1].answer == "Lyon"
+
+
+@pytest.mark.parametrize("role", [None, "manager"])
+def test_a_manager_file_that_was_not_trained_for_its_role_is_told_what_to_do(tmp_path, small, monkeypatch, role):
+    path = tmp_path / "locomo.json"
+    sample = json.loads(path.read_text())[0]
+    path.write_text(json.dumps([sample | {"sample_id": name} for name in ("conv-26", "conv-30")]))
+    told = []
+
+    class Told(MemoryManager):
+        def decide(self, message, similar):
+            told.append(self.instructions)
+            return Decision(operations=(Noop(op="NOOP"),))
+
+    monkeypatch.setattr(train, "MemoryManager", Told)
+    source = train.locomo_source("manager", path, 2, make_gguf(tmp_path, role=role), valid=1)
+    assert set(told) == {None if role else INSTRUCTIONS}
+    assert source.valid[0].bank.memories == ()

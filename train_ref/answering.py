@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from memr1_lite.answer_agent import UNKNOWN, AnswerAgent, AnswerTemplate, answer_prompt, parse_reply
+from memr1_lite.answer_agent import INSTRUCTIONS, UNKNOWN, AnswerAgent, AnswerTemplate, answer_prompt, parse_reply
 from memr1_lite.errors import MalformedOutputError
 from memr1_lite.llama import LlamaModel
 from memr1_lite.records import Candidate, Reply
@@ -15,6 +16,8 @@ from train_ref.rollout import Prompt, Sampler, sample
 
 Asked = tuple[str, tuple[Candidate, ...]]
 """A question and the candidates shown with it: the key of the cache, for a greedy agent always says the same of it."""
+LORA = "adapter_config.json"
+"""What only the folder of a LoRA holds."""
 UNANSWERED = Reply(text="", known=True)
 """An answer that did not end in time: it matches nothing, and does not pass for not knowing either."""
 
@@ -103,10 +106,23 @@ def answerer_prompt(
     return Prompt(answer_prompt(question, candidates, instructions), AnswerTemplate(len(candidates), distil))
 
 
-def frozen_answerer(path: Path) -> CachedAnswerer:
-    """The Answer Agent at ``path``: a checkpoint folder, or a GGUF file."""
+def frozen_answerer(path: Path, base: str | None = None) -> CachedAnswerer:
+    """The Answer Agent at ``path``: a checkpoint folder of ours, a GGUF file, or the folder of a LoRA.
+
+    One that was not trained for the role on plain prompts, as no LoRA of ``train --base`` is, gets the instructions.
+
+    :param base: the Hugging Face model that a LoRA is on; None: the one that it names itself
+    """
     if path.suffix == ".gguf":
-        return CachedAnswerer(AgentAnswerer(AnswerAgent(LlamaModel.load(path, role="answerer"))))
+        model = LlamaModel.load(path, role="answerer")
+        return CachedAnswerer(AgentAnswerer(AnswerAgent(model, None if model.trained_role else INSTRUCTIONS)))
+    if (path / LORA).exists():
+        from train_ref.hf_policy import HfPolicy, fastest
+
+        named = json.loads((path / LORA).read_text())["base_model_name_or_path"]
+        lora = HfPolicy(base or named, adapter=path, **fastest())
+        lora.model.requires_grad_(False)
+        return CachedAnswerer(PolicyAnswerer(lora, instructions=INSTRUCTIONS))
     policy = OwnPolicy.load(path)
     policy.model.requires_grad_(False)
     return CachedAnswerer(PolicyAnswerer(policy))

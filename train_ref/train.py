@@ -73,7 +73,10 @@ def locomo_source(role: str, path: Path, window: int, bank: Path | None, valid: 
     if bank is None:
         build = locomo_tuples.of_turns
     elif bank.suffix == ".gguf":
-        build = locomo_tuples.of_manager(MemoryManager(LlamaModel.load(bank, role="manager")))
+        model = LlamaModel.load(bank, role="manager")
+        build = locomo_tuples.of_manager(
+            MemoryManager(model, None if model.trained_role else memory_manager.INSTRUCTIONS)
+        )
     else:
         build = locomo_tuples.of_given(bank)
     tasks: dict[str, list[Any]] = {"train": [], "valid": []}
@@ -94,13 +97,12 @@ def start_policy(args: argparse.Namespace, c: Config) -> tuple[Policy, Config, d
     if args.base is None:
         file = args.init / "memr1.json"
         return OwnPolicy.load(args.init), c, json.loads(file.read_text()) if file.exists() else {}
-    from train_ref.hf_policy import BF16_GAP, HfPolicy
+    from train_ref.hf_policy import BF16_GAP, HfPolicy, fastest
 
-    on_gpu = torch.cuda.is_available()
-    dtype = torch.bfloat16 if on_gpu else torch.float32
-    if on_gpu and args.max_gap is None:
+    where = fastest()
+    if where["dtype"] == torch.bfloat16 and args.max_gap is None:
         c = replace(c, max_gap=BF16_GAP)
-    policy = HfPolicy(args.base, rank=args.rank, adapter=args.init, dtype=dtype, device="cuda" if on_gpu else "cpu")
+    policy = HfPolicy(args.base, rank=args.rank, adapter=args.init, **where)
     # No role in the card: at inference too such a model gets the instructions that it was trained with.
     return policy, c, {"name": f"memr1-{args.role} on {args.base}", "training": {"kind": "instruct model"}}
 
@@ -114,7 +116,7 @@ def start_environment(args: argparse.Namespace, c: Config, policy: Policy) -> En
         reference: Any = policy.reference()
         frozen = CachedAnswerer(PolicyAnswerer(reference, instructions=answer_agent.INSTRUCTIONS))
     else:
-        frozen = frozen_answerer(args.answerer)
+        frozen = frozen_answerer(args.answerer, args.base)
     return ManagerEnvironment(frozen, c, instructions=memory_manager.INSTRUCTIONS if plain else None)
 
 
@@ -126,7 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--base", help="a LoRA on this Hugging Face model: a folder or a name of the hub")
     parser.add_argument("--rank", type=int, default=32, help="of the LoRA")
     parser.add_argument(
-        "--answerer", type=Path, help="the frozen Answer Agent: a checkpoint folder, a GGUF file, or 'base'"
+        "--answerer",
+        type=Path,
+        help="the frozen Answer Agent: a checkpoint folder, a GGUF file; with --base a LoRA on it, or 'base'",
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
@@ -142,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     if args.role == "manager" and args.answerer is None:
         parser.error("a manager is rewarded through an Answer Agent: --answerer")
+    if str(args.answerer) == "base" and args.base is None:
+        parser.error("'base' as Answer Agent is the model of --base")
     if not args.resume and (args.out / "state.pt").exists():
         parser.error(f"there is a run in {args.out} already: --resume, or another folder")
     if args.init is None and args.base is None:
