@@ -161,7 +161,23 @@ def test_a_run_stops_when_validation_does_not_become_better(agents, tmp_path):
     config = Config(prompts=2, group=2, max_output=4, steps=50, every=1, patience=3)
     run = make_run(agents, "manager", config, tmp_path, "nothing that can be said")
     run.train()
-    assert run.step == 4  # the first validation is the best, three more are no better
+    assert run.step == 3  # the start is the best, three validations are no better
+
+
+@pytest.mark.parametrize(("rewards", "kept"), [((0.5, 0.4, 0.5, 0.1), 0), ((0.5, 0.4, 0.6, 0.6), 2)])
+def test_the_best_is_what_the_run_began_with_unless_something_is_better(agents, tmp_path, monkeypatch, rewards, kept):
+    config = Config(prompts=2, group=2, max_output=4, steps=3, every=1, lr=1e-2, warmup=1)
+    run = make_run(agents, "manager", config, tmp_path, "NOOP")
+    validations = iter(rewards)
+    monkeypatch.setattr(run, "validate", lambda: next(validations))
+    run.train()
+    card = json.loads((tmp_path / "best" / "memr1.json").read_text())
+    assert card["training"]["steps"] == kept
+    assert card["figures"]["valid_reward"] == rewards[kept]
+    if kept == 0:
+        best, start = (Transformer.load(folder).state_dict() for folder in (tmp_path / "best", agents["manager"]))
+        assert all(torch.equal(best[name], start[name]) for name in start)
+    assert run.best == torch.load(tmp_path / "state.pt", weights_only=False)["best"] == max(rewards)
 
 
 def test_the_command_line_knows_every_setting_and_the_papers():

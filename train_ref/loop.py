@@ -65,7 +65,9 @@ class Run(Generic[Task]):
         tqdm.write("without looking at the task: " + ", ".join(f"{n} {r:.3f}" for n, r in self.constants.items()))
         bar = tqdm(total=c.steps, initial=self.step, desc="grpo", mininterval=5)
         if self.step == 0:
-            self._note({"step": 0, "valid_reward": self.validate()})
+            start = self.validate()
+            self._note({"step": 0, "valid_reward": start})
+            self._judge_validation(start)  # a run that only loses leaves what it began with as the best
             self.save()
         while self.step < c.steps and not (c.patience and self.worse >= c.patience):
             line = self.one_step()
