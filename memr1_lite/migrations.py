@@ -94,16 +94,16 @@ _TABLES = (
 )
 
 
-def _full_text(table: str) -> tuple[str, ...]:
-    """Statements that keep the texts of ``table`` searchable by word."""
+def full_text(table: str) -> tuple[str, ...]:
+    """Statements that keep the texts of ``table`` searchable by word; what is there already, they leave."""
     added = f"INSERT INTO {table}_fts (rowid, text) VALUES (new.id, new.text);"
     removed = f"INSERT INTO {table}_fts ({table}_fts, rowid, text) VALUES ('delete', old.id, old.text);"
     return (
-        f"CREATE VIRTUAL TABLE {table}_fts USING fts5"
+        f"CREATE VIRTUAL TABLE IF NOT EXISTS {table}_fts USING fts5"
         f"(text, content='{table}', content_rowid='id', tokenize='porter unicode61')",
-        f"CREATE TRIGGER {table}_fts_added AFTER INSERT ON {table} BEGIN {added} END",
-        f"CREATE TRIGGER {table}_fts_removed AFTER DELETE ON {table} BEGIN {removed} END",
-        f"CREATE TRIGGER {table}_fts_changed AFTER UPDATE OF text ON {table} BEGIN {removed} {added} END",
+        f"CREATE TRIGGER IF NOT EXISTS {table}_fts_added AFTER INSERT ON {table} BEGIN {added} END",
+        f"CREATE TRIGGER IF NOT EXISTS {table}_fts_removed AFTER DELETE ON {table} BEGIN {removed} END",
+        f"CREATE TRIGGER IF NOT EXISTS {table}_fts_changed AFTER UPDATE OF text ON {table} BEGIN {removed} {added} END",
     )
 
 
@@ -111,7 +111,7 @@ def _full_text(table: str) -> tuple[str, ...]:
 def m001_tables(db: Database) -> None:
     """Turns, memories, the log of changes, full text, settings."""
     # One by one: executescript() would commit the transaction that makes creation all-or-nothing.
-    for statement in (*_TABLES, *_full_text("memories"), *_full_text("messages")):
+    for statement in (*_TABLES, *full_text("memories"), *full_text("messages")):
         db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute("PRAGMA user_version = 1")

@@ -783,6 +783,73 @@ def test_a_check_finds_what_does_not_agree(store, path, damage):
     assert any(DAMAGES[damage] in found for found in store.check())
 
 
+FULL_TEXT_DAMAGES = [
+    "INSERT INTO messages_fts (messages_fts) VALUES ('delete-all')",
+    "INSERT INTO messages_fts (messages_fts, rowid, text) VALUES ('delete', 1, 'The key is blue.')",
+    "DROP TABLE messages_fts",
+    "DROP TRIGGER messages_fts_added",
+    "DELETE FROM messages_fts_data",
+    "DELETE FROM messages_fts_data WHERE id > 10",
+    "DELETE FROM messages_fts_config",
+    *(f"DROP TABLE messages_fts_{part}" for part in ("data", "idx", "docsize", "config")),
+]
+
+
+def damage_full_text(path, damage):
+    with open_bank(path) as store:
+        store.record("Andrew", "The key is blue.", None)
+        store.record("Andrew", "The pot is red.", None)
+        add(store, "The key is blue.")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(damage)
+        connection.commit()
+
+
+def full_text_works(store):
+    assert store.check() == []
+    assert store.keyword_search("turn", ["key"], 9) == [1]
+    assert store.keyword_search("memory", ["key"], 9) == [1]
+    message = store.record("Audrey", "Another key.", None)
+    assert store.holding("turn", ["keys"], 9)[0].tolist() == [1, message.id]
+
+
+@pytest.mark.parametrize("damage", FULL_TEXT_DAMAGES)
+def test_full_text_that_is_missing_or_damaged_is_built_anew_when_the_bank_is_opened(tmp_path, damage):
+    damage_full_text(tmp_path / "a.db", damage)
+    with open_bank(tmp_path / "a.db") as store:
+        full_text_works(store)
+
+
+@pytest.mark.parametrize("damage", FULL_TEXT_DAMAGES)
+def test_full_text_that_is_missing_or_damaged_is_built_anew_on_request(tmp_path, damage):
+    open_bank(tmp_path / "a.db").close()
+    with open_bank(tmp_path / "a.db") as store:
+        damage_full_text(tmp_path / "a.db", damage)
+        store.rebuild_full_text()
+        full_text_works(store)
+
+
+def test_sound_full_text_is_left_as_it_is(store, path):
+    store.record("Andrew", "The key is blue.", None)
+    add(store, "The key is blue.")
+    before = store._number("PRAGMA data_version"), path.stat().st_mtime_ns
+    open_bank(path).close()
+    assert (store._number("PRAGMA data_version"), path.stat().st_mtime_ns) == before
+
+
+def test_a_bank_whose_full_text_cannot_be_repaired_now_opens_and_says_what_to_do(tmp_path):
+    path = tmp_path / "a.db"
+    damage_full_text(path, "DROP TABLE messages_fts")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with open_bank(path, busy_seconds=0.1) as store:
+            assert len(store.messages()) == 2
+            with pytest.raises(StoreError, match="reindex the bank"):
+                store.keyword_search("turn", ["key"], 9)
+    with open_bank(path) as store:
+        full_text_works(store)
+
+
 # ---- the file
 
 

@@ -53,6 +53,7 @@ class Store(Messages, Erasure, Finding, Reembedding):
         try:
             store._settle_embedder()
             store._finish_erasure()
+            store._mend_full_text()
         except BaseException:
             store.close()
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from memr1_lite.errors import InvalidInputError
-from memr1_lite.store.vectors import Vectors
+from memr1_lite.store.full_text import FullText
 
 # One row per disagreement, with the id that it is about.
 _AGREEMENTS = {
@@ -35,7 +35,7 @@ _AGREEMENTS = {
 }
 
 
-class Checking(Vectors):
+class Checking(FullText):
     """The part of the store that looks after itself."""
 
     def check(self) -> list[str]:
@@ -59,13 +59,6 @@ class Checking(Vectors):
                 for row in connection.execute(sql, {"bytes": 4 * self.dimension}):
                     found.append(sentence.format(row[0]) + ".")
         return found
-
-    def rebuild_full_text(self) -> None:
-        """Build the full text of memories and turns anew from their texts."""
-        with self.transaction():
-            for table in ("memories_fts", "messages_fts"):
-                # A deleted word stays in FTS5's segments until they happen to be merged.
-                self._write(f"INSERT INTO {table} ({table}) VALUES ('rebuild')")
 
     def compact(self) -> None:
         """Give back the space of what is gone, and put the rest in order on the disk; other writers wait meanwhile.

@@ -29,7 +29,9 @@ _ADVICE = (
     (("readonly",), "it cannot be written: check the permissions of the file and its folder"),
     (("disk is full",), "the disk is full: free some space; nothing was half-written"),
     (("disk I/O error",), "the disk failed, or a limit on it was reached: check it; nothing was half-written"),
-    (("malformed", "not a database"), "the file is damaged: restore it from a backup"),
+    (("_fts", "fts5"), "its full text is missing or damaged: reindex the bank"),
+    (("malformed",), "the file is damaged: reindex the bank, and where that does not help, restore it from a backup"),
+    (("not a database",), "the file is damaged: restore it from a backup"),
     (("unable to open",), "it cannot be opened: check that its folder exists and can be written"),
 )
 
