@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -33,6 +35,19 @@ def agents(tmp_path_factory):
 def command(agents, role, out, steps, *more):
     frozen = ["--answerer", str(agents["answerer"])] if role == "manager" else []
     return [role, "--init", str(agents[role]), *frozen, "--out", str(out), "--steps", str(steps), *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def begun(agents, tmp_path_factory):
+    """A Manager's run of one step, and a LoCoMo-shaped file beside it."""
+    folder = tmp_path_factory.mktemp("begun")
+    train.main(command(agents, "manager", folder / "run", 1))
+    turns = [{"speaker": "AB"[n % 2], "dia_id": f"D1:{n + 1}", "text": f"I have {n} dogs."} for n in range(3)]
+    qa = [{"question": "How many dogs?", "answer": 2, "evidence": ["D1:3"], "category": 1}]
+    conversation = {"session_1": turns, "session_1_date_time": "1:56 pm on 8 May, 2023"}
+    samples = [{"sample_id": name, "conversation": conversation, "qa": qa} for name in ("conv-26", "conv-30")]
+    (folder / "locomo.json").write_text(json.dumps(samples))
+    return folder
 
 
 def lines(path):
@@ -108,6 +123,30 @@ def test_other_settings_do_not_go_on_with_a_run(agents, tmp_path):
     train.main(command(agents, "answerer", tmp_path / "run", 1))
     with pytest.raises(ValueError, match="other settings"):
         train.main(command(agents, "answerer", tmp_path / "run", 2, "--clip-low", "0.1", "--resume"))
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (["--valid", "2"], "valid 4, not 2"),
+        (["--init", "answerer"], "init .*manager, not .*answerer"),
+        (["--answerer", "manager"], "answerer .*answerer, not .*manager"),
+        (["--data", "locomo"], "data None, not .*locomo.json"),
+        (["--window", "3"], "window 50, not 3"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_agents_or_other_tasks(agents, begun, tmp_path, other, said):
+    option, value = other
+    known = {name: str(folder) for name, folder in agents.items()} | {"locomo": str(begun / "locomo.json")}
+    with pytest.raises(ValueError, match="begun with " + said):
+        train.main(command(agents, "manager", begun / "run", 2, option, known.get(value, value), "--resume"))
+
+
+def test_a_run_goes_on_from_another_folder(agents, begun, tmp_path, monkeypatch):
+    shutil.copytree(begun / "run", tmp_path / "run")
+    monkeypatch.chdir(agents["manager"].parent)
+    near = ["--init", "manager", "--answerer", os.path.relpath(agents["answerer"])]
+    train.main(command(agents, "manager", tmp_path / "run", 1, *near, "--resume"))
 
 
 @pytest.mark.parametrize("wrong", [["manager"], ["answerer", "twice"]])

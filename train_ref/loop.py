@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -37,7 +37,10 @@ class Source(Generic[Task]):
 
 
 class Run(Generic[Task]):
-    """One training run and where it stands."""
+    """One training run and where it stands.
+
+    :param origin: what ``policy``, ``environment`` and ``source`` were made of, by name; goes on only with the same
+    """
 
     def __init__(
         self,
@@ -47,10 +50,12 @@ class Run(Generic[Task]):
         config: Config,
         out: Path,
         card: dict[str, Any],
+        origin: Mapping[str, str] | None = None,
     ) -> None:
         self.policy, self.environment, self.source, self.config, self.out, self.card = (
             policy, environment, source, config, out, card
         )  # fmt: skip
+        self.origin = dict(origin or {})
         self.learner = Learner(policy, config, policy.reference() if config.beta else None)
         self.tasks_rng = random.Random(config.seed)
         self.sampling = torch.Generator().manual_seed(config.seed)
@@ -184,6 +189,7 @@ class Run(Generic[Task]):
             "policy": self.policy.state(), "optimizer": self.learner.optimizer.state_dict(), "step": self.step,
             "best": self.best, "worse": self.worse, "tasks": self.tasks_rng.getstate(),
             "sampling": self.sampling.get_state(), "config": asdict(self.config), "log": self.log,
+            "origin": self.origin,
         }  # fmt: skip
         torch.save(state, self.out / "state.tmp")
         (self.out / "state.tmp").replace(self.out / "state.pt")
@@ -194,12 +200,17 @@ class Run(Generic[Task]):
     def resume(self) -> None:
         """Go on from ``state.pt``; lines and samples written after it are dropped, for they will come again.
 
-        :raises ValueError: the settings are others than those it was begun with
+        :raises ValueError: the settings, or what it is made of, are others than those it was begun with
         """
         state = torch.load(self.out / "state.pt", weights_only=False)
         begun, now = Config(**state["config"]), self.config
         if replace(begun, steps=now.steps) != now:
             raise ValueError(f"this run was begun with other settings: {begun}")
+        made_of = state.get("origin", self.origin)  # runs of before this was kept do not say
+        other = [name for name in sorted(made_of | self.origin) if made_of.get(name) != self.origin.get(name)]
+        if other:
+            said = ", ".join(f"{name} {made_of.get(name)}, not {self.origin.get(name)}" for name in other)
+            raise ValueError(f"this run was begun with {said}")
         self.policy.restore(state["policy"])
         self.learner.optimizer.load_state_dict(state["optimizer"])
         self.step, self.best, self.worse, self.log = state["step"], state["best"], state["worse"], state["log"]

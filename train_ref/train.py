@@ -54,6 +54,15 @@ def settings_of(args: argparse.Namespace) -> Config:
     return replace(as_published(Config()) if args.paper else Config(), **named)
 
 
+def origin_of(args: argparse.Namespace) -> dict[str, str]:
+    """What a run is made of besides its settings: a run goes on with the same alone."""
+    named = {name: getattr(args, name) for name in ("init", "base", "answerer", "data", "bank")}
+    given = {
+        name: str(Path(value).resolve() if Path(value).exists() else value) for name, value in named.items() if value
+    }
+    return given | {name: str(getattr(args, name)) for name in ("role", "rank", "window", "valid")}
+
+
 def longest_prompt(policy: Policy, environment: Environment[Any], tasks: Sequence[Any]) -> int:
     """Tokens of the longest prompt of ``tasks``."""
     prompts = [environment.prompt(task) for task in tasks]
@@ -163,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         source = locomo_source(args.role, args.data, args.window, args.bank, args.valid)
     longest = longest_prompt(policy, environment, source.valid)
     print(f"prompts of at most {longest} tokens; {memory_plan(policy, c, longest)}")
-    run = Run(policy, environment, source, c, args.out, card)
+    run = Run(policy, environment, source, c, args.out, card, origin_of(args))
     if args.resume:
         run.resume()
     run.train()
