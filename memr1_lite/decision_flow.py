@@ -13,7 +13,7 @@ import numpy.typing as npt
 from memr1_lite.config import BankConfig
 from memr1_lite.control import current_call
 from memr1_lite.embedders import keywords
-from memr1_lite.errors import MemoryNotFoundError, StaleDecisionError
+from memr1_lite.errors import ContextOverflowError, MemoryNotFoundError, StaleDecisionError
 from memr1_lite.gate import is_chit_chat, says_the_same
 from memr1_lite.llm import Embedder
 from memr1_lite.records import Add, Change, Decision, Delete, Memory, Message, Noop, Update
@@ -60,8 +60,7 @@ class DecisionFlow:
             return self._apply(message, nothing, "gate")
         again = 0
         while change is None:
-            similar = self._retriever.similar(message.text, message.speaker, self._config.similar)
-            decision = self._manager.decide(message, similar)
+            decision, similar = self._considered(message)
             decision = _without_overwriting(decision, message, similar, late)
             try:
                 change = self._apply(message, decision, "manager")
@@ -70,6 +69,18 @@ class DecisionFlow:
                 if again > self._config.decide_again:
                     raise
         return change
+
+    def _considered(self, message: Message) -> tuple[Decision, Sequence[Memory]]:
+        """The Manager's decision, and the memories that it was shown: the most similar, as many as fit its context."""
+        similar = self._retriever.similar(message.text, message.speaker, self._config.similar)
+        while True:
+            try:
+                return self._manager.decide(message, similar), similar
+            except ContextOverflowError as error:  # raised before the model runs
+                if not similar:
+                    raise
+                # Not all that is needed is memories, so that this share of them may still be too many.
+                similar = similar[: min(len(similar) * error.available // error.needed, len(similar) - 1)]
 
     def _apply(self, message: Message, decision: Decision, reason: Literal["manager", "gate"]) -> Change:
         # A turn has its vector since it was recorded, unless its embedder failed then.

@@ -58,12 +58,16 @@ class Intake(Ledger):
         rewrite or delete a memory that was written from a later turn. Where dates do not tell, a pending turn
         that is told again under its ``source_id`` was said when it was recorded.
 
+        Where the memories most like it do not fit into the model's context, the Manager is shown fewer of them, best
+        first, and may then add what is known already.
+
         :param at: when it was said, on the speaker's own clock: a datetime, a date or ISO 8601 text
         :param source_id: the caller's own id of the turn; the same one again decides nothing twice
         :param deadline: seconds that it may take
         :raises InvalidInputError: before anything is written
         :raises ModelError: the turn is kept, and no decision about it; a
-            :class:`~memr1_lite.errors.DeadlineError` where the deadline passed
+            :class:`~memr1_lite.errors.DeadlineError` where the deadline passed, a ContextOverflowError where the turn
+            alone does not fit into the model's context
         """
         with self._calls.limited(deadline):
             message, waited = self._recorded(text, speaker, at, source_id)

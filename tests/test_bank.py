@@ -534,6 +534,59 @@ def test_a_question_that_fits_with_no_candidate_at_all_is_an_error(opened):
         bank.ask("Which dog?")
 
 
+class SmallManager:
+    """A Manager with room for so many memories beside what takes the room of one; updates the last that it is shown."""
+
+    def __init__(self, room):
+        self.room, self.shown = room, []
+
+    def decide(self, message, similar):
+        self.shown.append([memory.text for memory in similar])
+        if len(similar) > self.room:
+            raise ContextOverflowError(needed=100 * len(similar) + 100, available=100 * self.room + 100)
+        if not similar:
+            return Decision(operations=(Add(op="ADD", text=message.text),))
+        memory = similar[-1]
+        return Decision(
+            operations=(Update(op="UPDATE", memory_id=memory.id, version=memory.version, text=message.text),)
+        )
+
+
+def test_memories_that_do_not_fit_are_left_out_from_the_end_when_the_manager_decides(opened, path_of_dogs):
+    manager = SmallManager(2)
+    bank = opened(memory_manager=manager, path=path_of_dogs)
+    change = bank.remember("My dog Rex barks.")
+    assert len(manager.shown[0]) == 5
+    assert manager.shown[-1] == manager.shown[0][:2]
+    assert change.operations[0].old_text == manager.shown[0][1]
+
+
+def test_a_turn_beside_which_no_memory_fits_is_decided_about_without_any(opened, path_of_dogs):
+    manager = SmallManager(0)
+    bank = opened(memory_manager=manager, path=path_of_dogs)
+    assert [line.op for line in bank.remember("My dog Rex barks.").operations] == ["ADD"]
+    assert manager.shown[-1] == []
+
+
+def test_a_turn_that_does_not_fit_alone_is_an_error_and_stays_pending(opened, path_of_dogs):
+    manager = SmallManager(-1)
+    bank = opened(memory_manager=manager, path=path_of_dogs)
+    with pytest.raises(ContextOverflowError):
+        bank.remember("My dog Rex barks.")
+    assert manager.shown[-1] == []
+    assert [turn.text for turn in bank.pending()] == ["My dog Rex barks."]
+
+
+@pytest.fixture
+def path_of_dogs(opened, tmp_path):
+    """A bank with five memories of dogs."""
+    names = ("Buddy", "Scout", "Rex", "Bella", "Luna")
+    with opened(*(("ADD", f" The dog {name} barks.", END) for name in names), path=tmp_path / "dogs.db") as bank:
+        for name in names:
+            bank.remember(f"The dog {name} barks.")
+    return tmp_path / "dogs.db"
+
+
 @pytest.mark.parametrize("query", ["", "  ", "a\0b", "x" * 8_001])
 def test_a_question_that_is_none_is_refused(opened, query):
     bank = opened()
