@@ -54,7 +54,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed-core: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing. The first time, pip is compiling llama.cpp once, about 10 minutes on two cores; later its cache is used."
+	@echo "Installing. The first time, pip is compiling llama.cpp once, which takes some minutes; later its cache is used."
 	$(BIN)/python -m pip install --editable .
 	touch $@
 
@@ -63,6 +63,6 @@ $(VENV)/.installed-convert: pyproject.toml | $(VENV)/.installed-core
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
-	@echo "Installing. The first time, pip is compiling llama.cpp once, about 10 minutes on two cores; later its cache is used."
+	@echo "Installing. The first time, pip is compiling llama.cpp once, which takes some minutes; later its cache is used."
 	$(BIN)/python -m pip install --editable '.[train,train-hf,convert,parity,dev]'
 	touch $@ $(VENV)/.installed-core

@@ -1,4 +1,9 @@
-"""Keep a chat log without any model, and search it. Usage: import_chat_log.py chat.jsonl "a query" [chat.db]"""
+"""Keep a chat log without any model, and search it.
+
+Usage: python examples/import_chat_log.py chat.jsonl "a query" [chat.db]
+
+Each line of the file is one turn: {"speaker": "Ann", "text": "I like tea.", "at": "2023-06-16"}; "at" may be left out.
+"""
 
 from __future__ import annotations
 
@@ -20,4 +25,6 @@ def main(file: str, query: str, path: str = ":memory:") -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (3, 4):
+        sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -354,5 +354,5 @@ def test_the_example_of_the_page_is_a_file_of_ones_own(tmp_path):
     page = Path(evaluation.__file__).with_name("README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
     file = tmp_path / "own.jsonl"
-    file.write_text(example.replace("\n", " ") + "\n")
+    file.write_text(example)  # as it stands: one conversation is one line
     assert read_world(file).talks[0].questions[0].evidence == ("a/1",)

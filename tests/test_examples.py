@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+
+from memr1_lite.cli import main
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 BUNDLED = all((ROOT / "memr1_lite" / "agents" / f"{role}.gguf").exists() for role in ("manager", "answerer"))
 THINKS = re.compile(r"bank\.(remember|ask)\(")
 
@@ -29,6 +34,31 @@ def test_the_readme_runs(block, tmp_path, monkeypatch):
     exec(compile(block, "README.md", "exec"), {})
 
 
+@pytest.mark.parametrize(
+    "block", [pytest.param(b, marks=needs_agents if thinking(b) else ()) for b in BLOCKS if "#>" in b]
+)
+def test_the_readme_says_what_its_code_prints_the_first_time_and_the_second(block, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        exec(compile(block, "README.md", "exec"), {})
+        assert capsys.readouterr().out.splitlines() == re.findall(r"^ *#> (.*)$", block, re.MULTILINE)
+
+
+@needs_agents
+def test_the_session_of_the_readme_is_what_the_command_prints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (session,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    commands = re.findall(r"^\$ memr1 (.*)\n((?:(?!\$).*\n)*)", session, re.MULTILINE)
+    assert len(commands) == session.count("$ ") >= 3
+    for typed, printed in commands:
+        done = CliRunner().invoke(main, shlex.split(typed), catch_exceptions=False)
+        assert without_confidence(done.stdout) == without_confidence(printed)
+
+
+def without_confidence(text):
+    return re.sub(r"confidence [01]\.\d\d", "confidence", text)  # its last digit is the machine's
+
+
 def test_the_readme_has_code():
     assert len(BLOCKS) >= 3
 
@@ -36,11 +66,19 @@ def test_the_readme_has_code():
 def test_a_chat_log_is_kept_and_searched(tmp_path, capsys):
     file = tmp_path / "chat.jsonl"
     file.write_text('{"speaker": "Ann", "text": "I like tea."}\n{"speaker": "Ben", "text": "It rains."}\n')
-    main = runpy.run_path(str(ROOT / "examples" / "import_chat_log.py"))["main"]
-    main(str(file), "tea")
+    example = runpy.run_path(str(ROOT / "examples" / "import_chat_log.py"))
+    example["main"](str(file), "tea")
     assert capsys.readouterr().out == (
         "2 turns are kept and wait for a decision\nAnn: I like tea.\nBen: It rains.\n"  # said right after it
     )
+
+
+def test_without_a_file_the_chat_log_example_says_what_it_wants():
+    command = [sys.executable, str(ROOT / "examples" / "import_chat_log.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Usage: python examples/import_chat_log.py" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_async_app_finds_what_was_said(capsys):

@@ -120,6 +120,16 @@ def test_the_command_moves_a_bank(tmp_path):
     assert "Andrew has two dogs." in found.stdout
 
 
+def test_the_command_says_how_to_get_an_embedder_where_none_was_built(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    path = str(filled(tmp_path / "a.db", 3))
+    told = CliRunner().invoke(main, ["reembed", path])
+    assert told.exit_code == 1
+    assert "embedder.gguf': run `make embedder` in the repository, or give --embedder." in told.stderr
+    with Store.as_made(path) as store:
+        assert store.embedder == OLD.name
+
+
 def test_what_is_said_meanwhile_is_moved_too_and_an_open_bank_is_told(tmp_path):
     path = filled(tmp_path / "a.db", 3)
     with MemoryBank.open(path, embedder=OLD) as other:

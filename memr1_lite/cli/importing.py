@@ -41,6 +41,10 @@ def import_(
 ) -> None:
     """Remember a conversation from FILE: .jsonl with one turn per line, or LoCoMo's .json.
 
+    A line of .jsonl is an object with the keys "speaker" and "text" and, if known, "at" (ISO 8601: 2023-06-16, or
+    2023-06-16T19:20) and "source_id" (a name of the turn that no other has; made of the file's name, the line's number
+    and its text if left out).
+
     With --format bank, make a new bank of what `memr1 export` wrote: all or nothing, and no model runs.
 
     Interrupted and run again it goes on where it stopped: no turn is kept or decided about twice. A turn that cannot

@@ -111,7 +111,13 @@ def reembed(path: str, to: str | None, as_json: bool) -> None:
         memr1 reembed andrew.db --embedder lexical
     """
     refuse_missing(path)
-    with embedder_called(str(cached_embedder()) if to is None else to) as embedder:
+    built = cached_embedder()
+    if to is None and not built.is_file():
+        raise click.ClickException(
+            f"There is no sentence encoder at {str(built)!r}:"
+            " run `make embedder` in the repository, or give --embedder."
+        )
+    with embedder_called(str(built) if to is None else to) as embedder:
         label = f"Embedding with {embedder.name}"
         with click.progressbar(length=1, label=label, file=sys.stderr) as bar:
 
