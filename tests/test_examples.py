@@ -19,6 +19,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 BUNDLED = all((ROOT / "memr1_lite" / "agents" / f"{role}.gguf").exists() for role in ("manager", "answerer"))
+SHOWN = re.compile(r"^ *# prints: (.*)$", re.MULTILINE)
 THINKS = re.compile(r"bank\.(remember|ask)\(")
 
 needs_agents = pytest.mark.skipif(not BUNDLED, reason="the bundled agents are not here")
@@ -35,13 +36,13 @@ def test_the_readme_runs(block, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "block", [pytest.param(b, marks=needs_agents if thinking(b) else ()) for b in BLOCKS if "#>" in b]
+    "block", [pytest.param(b, marks=needs_agents if thinking(b) else ()) for b in BLOCKS if SHOWN.search(b)]
 )
 def test_the_readme_says_what_its_code_prints_the_first_time_and_the_second(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
         exec(compile(block, "README.md", "exec"), {})
-        assert capsys.readouterr().out.splitlines() == re.findall(r"^ *#> (.*)$", block, re.MULTILINE)
+        assert capsys.readouterr().out.splitlines() == SHOWN.findall(block)
 
 
 @needs_agents
@@ -61,6 +62,7 @@ def without_confidence(text):
 
 def test_the_readme_has_code():
     assert len(BLOCKS) >= 3
+    assert sum(bool(SHOWN.search(block)) for block in BLOCKS) >= 2
 
 
 def test_a_chat_log_is_kept_and_searched(tmp_path, capsys):
