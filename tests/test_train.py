@@ -228,3 +228,9 @@ def test_the_command_line_knows_every_setting_and_the_papers():
     given = "--paper --lr 0.5 --length constant --ratio-cap 2 --mask-truncated --group 6".split()
     expected = replace(as_published(Config()), lr=0.5, length="constant", ratio_cap=2.0, mask_truncated=True, group=6)
     assert train.settings_of(parser.parse_args(given)) == expected
+
+
+def test_the_papers_settings_are_those_that_it_publishes():
+    c = as_published(Config())
+    assert (c.prompts, c.lr, c.temperature, c.max_output) == (128, 1e-6, 1.0, 2048)
+    assert (c.advantage, c.reward, c.growth_cost) == ("std", "exact", 0.0)

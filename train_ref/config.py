@@ -75,8 +75,9 @@ class Config:
 def as_published(config: Config) -> Config:
     """``config`` with what Memory-R1 publishes, and verl's defaults where it is silent (marked *).
 
-    Batch 128, learning rate 1e-6 after a warm-up (its length*), temperature 1, advantage over the deviation, EM alone;
-    group 5 (read off a checkpoint's name), clip* 0.2, beta* 0.001 with k3* in the loss, mean over sequences*.
+    Batch 128, read as prompts as verl does; learning rate 1e-6 after a warm-up (its length*), temperature 1, outputs of
+    at most 2048 tokens, advantage over the deviation, EM alone; group 5 (read off a checkpoint's name), clip* 0.2,
+    beta* 0.001 with k3* in the loss, mean over sequences*.
     """
     return replace(
         config,
@@ -86,6 +87,7 @@ def as_published(config: Config) -> Config:
         beta=0.001,
         penalty="k3",
         length="sequence",
+        max_output=2048,
         temperature=1.0,
         prompts=128,
         group=5,
