@@ -56,6 +56,12 @@ class Call:
         """Until the deadline, at least 0; None where there is none."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
+    @property
+    def next_look(self) -> float:
+        """Seconds that it may wait before it looks again whether it must end."""
+        left = self.seconds_left
+        return WAIT_SECONDS if left is None else min(WAIT_SECONDS, left)
+
     def cancel(self) -> None:
         """Stop the call as soon as possible; it raises :class:`~memr1_lite.errors.CallCancelledError`."""
         with self._lock:
@@ -82,7 +88,7 @@ class Call:
         :raises DeadlineError: the deadline passed while it waited
         """
         self.check()
-        while not lock.acquire(timeout=WAIT_SECONDS):
+        while not lock.acquire(timeout=self.next_look):
             self.check()
         try:
             self.check()
@@ -91,17 +97,16 @@ class Call:
             lock.release()
 
     @contextmanager
-    def stopping(self, stop: Callable[[], None], *, at_deadline: bool = True) -> Iterator[None]:
+    def stopping(self, stop: Callable[[], None]) -> Iterator[None]:
         """Call ``stop``, from another thread, when the call must end while the block runs.
 
-        :param at_deadline: False lets the block run on then: what it makes serves later calls too
         :raises ModelError: no thread can be had to watch the deadline
         """
         with self._lock:
             self._stop = stop
             if self._cancelled:
                 stop()
-        left = self.seconds_left if at_deadline else None
+        left = self.seconds_left
         timer = None if left is None else threading.Timer(left, self._expire)
         try:
             if timer is not None:

@@ -25,6 +25,8 @@ from memr1_lite.errors import (
 )
 from memr1_lite.later import Later
 from memr1_lite.llama import LlamaModel
+from memr1_lite.llama.gguf_file import check_gguf
+from memr1_lite.llama.weights import Weights
 from memr1_lite.llm import END, Choice, Forced, FreeText, Segment
 from memr1_lite.records import Add, Decision, Noop, Reply
 from memr1_lite.testing import HashEmbedder, ScriptedModel
@@ -88,6 +90,37 @@ def test_a_deadline_ends_a_call(model):
     with Calls().limited(0.005), pytest.raises(DeadlineError, match=r"0\.005"):
         model.complete(LONG, KINDS)
     assert model.complete(SHORT, KINDS).values
+
+
+class Ending(Call):
+    """Its deadline passes, or somebody cancels it, as native code begins that can be stopped."""
+
+    def __init__(self, cancelled):
+        super().__init__(60)
+        self.cancelled = cancelled
+
+    @contextmanager
+    def stopping(self, stop):
+        with super().stopping(stop):
+            if self.cancelled:
+                self.cancel()
+            else:
+                self._end = 0.0
+                self._expire()
+            yield
+
+
+@pytest.mark.parametrize(("cancelled", "error"), [(False, DeadlineError), (True, CallCancelledError)])
+def test_a_stopped_call_ends_the_loading_of_weights(path, cancelled, error):
+    for _ in range(3):
+        with Calls().under(Ending(cancelled)), pytest.raises(error):
+            Weights(path)  # llama.cpp itself gave up: there is nothing after it that looks
+    Weights(path).release()
+
+
+def test_a_deadline_ends_the_checking_of_a_pinned_file(path):
+    with Calls().limited(0), pytest.raises(DeadlineError):
+        check_gguf(path, "0" * 64)
 
 
 def test_a_call_that_waits_for_another_one_can_be_stopped(model):

@@ -108,7 +108,7 @@ def test_a_deadline_ends_the_wait_for_another_thread_and_the_evaluation_itself(f
         """Its deadline passes as the evaluation begins."""
 
         @contextmanager
-        def stopping(self, stop, *, at_deadline=True):
+        def stopping(self, stop):
             self._end = 0.0
             stop()
             yield

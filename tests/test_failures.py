@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from torture.children import Child
 
-from memr1_lite import BankConfig, MemoryBank
+from memr1_lite import Agents, BankConfig, MemoryBank
 from memr1_lite.control import Calls
 from memr1_lite.errors import (
     CallCancelledError,
@@ -26,6 +26,7 @@ from memr1_lite.errors import (
     ModelError,
     ModelLoadError,
 )
+from memr1_lite.file_agents import FileAgents
 from memr1_lite.llama import LlamaModel, ProcessModel
 from memr1_lite.llama.model import OUTPUT_RESERVE
 from memr1_lite.llm import Choice, Forced, Segment
@@ -288,6 +289,12 @@ def test_where_no_thread_can_be_started_a_long_prompt_is_evaluated_and_a_deadlin
         with Calls().limited(60), pytest.raises(ModelError, match="no more threads"):
             model.complete(PROMPT, KINDS)
         assert model.complete(PROMPT, KINDS).values
+
+
+def test_where_no_thread_can_be_started_a_model_is_loaded_all_the_same(base):
+    with contextlib.closing(FileAgents(Agents(manager=base))) as agents, no_threads():
+        agents.warm(["manager"])
+        assert agents.loaded == 1
 
 
 class Nothing:

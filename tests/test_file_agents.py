@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,8 +16,9 @@ from gguf_maker import make_adapter, make_checkpoint, make_gguf
 from convert.to_gguf import to_gguf
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import Agents, BankConfig
-from memr1_lite.control import Calls
+from memr1_lite.control import Calls, current_call
 from memr1_lite.errors import (
+    CallCancelledError,
     ClosedError,
     ContextOverflowError,
     DeadlineError,
@@ -298,3 +300,105 @@ def test_contexts_of_different_shapes_are_not_shared(base_and_loras):
     ):
         assert first._native is not second._native
         assert first._native.weights is second._native.weights
+
+
+# --- calls that end while their model is loaded
+
+
+@pytest.fixture
+def slow(monkeypatch, loaded):
+    """Loading takes until somebody says so, and looks meanwhile whether it must end."""
+    from memr1_lite import file_agents
+
+    begun, done, load = threading.Event(), threading.Event(), file_agents.LlamaModel.load
+
+    def waited(path, **arguments):
+        begun.set()
+        while not done.wait(0.001):
+            current_call().check()
+        return load(path, **arguments)
+
+    monkeypatch.setattr(file_agents.LlamaModel, "load", waited)
+    return begun, done
+
+
+def test_a_deadline_ends_the_wait_for_a_model_which_is_there_for_later_calls(manager_file, slow, loaded):
+    with contextlib.closing(FileAgents(Agents(manager=manager_file))) as agents:
+        for _ in range(2):
+            with Calls().limited(0.02), pytest.raises(DeadlineError, match=r"0\.02"):
+                agents.decide(MESSAGE, [])
+        assert loaded == []
+        slow[1].set()
+        with contextlib.suppress(MalformedOutputError):
+            agents.decide(MESSAGE, [])
+        assert loaded == [(manager_file, "manager")]
+
+
+def test_ask_has_its_candidates_where_the_model_is_not_there_in_time(stranger_file, slow):
+    with MemoryBank.open(":memory:", agents=Agents(answerer=stranger_file)) as bank:
+        bank.record("The dog is called Buddy.")
+        answer = bank.ask("What is the dog called?", deadline=0.1)
+        assert answer.timed_out
+        assert [candidate.text for candidate in answer.candidates] == ["The dog is called Buddy."]
+
+
+def test_cancelling_ends_loading_and_the_next_call_loads(manager_file, slow, loaded):
+    begun, done = slow
+    calls = Calls()
+    with contextlib.closing(FileAgents(Agents(manager=manager_file))) as agents:
+        threading.Thread(target=lambda: (begun.wait(60), calls.cancel())).start()
+        with calls.limited(None), pytest.raises(CallCancelledError):
+            agents.decide(MESSAGE, [])
+        assert not agents.loaded  # and nobody holds what it waits for
+        assert loaded == []
+        done.set()
+        agents.warm(["manager"])
+        assert len(loaded) == 1
+
+
+def test_who_waits_for_a_model_has_it_also_where_another_call_for_it_is_cancelled(manager_file, slow):
+    begun, done = slow
+    calls = Calls()
+    with contextlib.closing(FileAgents(Agents(manager=manager_file))) as agents:
+        waiting = threading.Thread(target=agents.warm, args=(["manager"],))
+        waiting.start()
+        begun.wait(60)
+        threading.Timer(0.05, calls.cancel).start()
+        with calls.limited(None), pytest.raises(CallCancelledError):
+            agents.decide(MESSAGE, [])
+        done.set()
+        waiting.join(60)
+        assert agents.loaded == 1
+
+
+def test_closing_ends_loading(manager_file, slow, loaded):
+    agents = FileAgents(Agents(manager=manager_file))
+    failed = []
+
+    def warm():
+        with pytest.raises(ClosedError):
+            agents.warm(["manager"])
+        failed.append(True)
+
+    waiting = threading.Thread(target=warm)
+    waiting.start()
+    slow[0].wait(60)
+    agents.close()
+    waiting.join(60)
+    assert failed
+    assert loaded == []
+
+
+def test_a_deadline_ends_the_start_of_a_child_which_is_there_for_later_calls(manager_file):
+    with contextlib.closing(FileAgents(Agents(manager=manager_file), BankConfig(engine="process"))) as agents:
+        with Calls().limited(0.01), pytest.raises(DeadlineError):
+            agents.decide(MESSAGE, [])
+        agents.warm(["manager"])
+        assert agents.loaded == 1
+        model = next(iter(agents._models.values()))
+        model._child.end(kill=True)
+        model._child = None
+        with Calls().limited(0.01), pytest.raises(DeadlineError):
+            agents.decide(MESSAGE, [])
+        agents.warm(["manager"])
+        assert model.ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from memr1_lite.control import current_call
 from memr1_lite.errors import ModelLoadError
 
 MAGIC = b"GGUF"
@@ -46,8 +47,9 @@ def check_gguf(path: Path, expected_sha256: str | None = None) -> None:
 
 def sha256_of(path: Path) -> str:
     """The checksum of a file, in hexadecimal."""
-    digest = hashlib.sha256()
+    digest, call = hashlib.sha256(), current_call()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
+            call.check()  # gigabytes take seconds
             digest.update(block)
     return digest.hexdigest()

@@ -243,7 +243,8 @@ class LlamaModel:
         self._finalizer = weakref.finalize(self, _free_unless_busy, native)
 
     def _set_up(self, settings: LoadSettings, beside: LlamaModel | None) -> None:
-        library, model = self._library, self._native.model
+        library, model, call = self._library, self._native.model, current_call()
+        call.check()  # what loading takes besides the weights: a vocabulary, a chat template, a context
         trained = library.llama_model_n_ctx_train(model) // CONTEXT_STEP * CONTEXT_STEP
         if trained < 2 * CONTEXT_STEP:
             raise ModelLoadError(f"{self._path!r} was trained on too short a context to hold a prompt: use another.")
@@ -259,6 +260,7 @@ class LlamaModel:
         own_words = says("memr1.own_words")
         self._own_words = None if own_words is None else frozenset(own_words.encode().split())
         self._set_frame()
+        call.check()
         context, exact_cache = settings.get("context") or DEFAULT_CONTEXT, settings.get("exact_cache", False)
         threads = usable_threads(settings.get("threads"))
         tokens = min(context // CONTEXT_STEP * CONTEXT_STEP, trained)

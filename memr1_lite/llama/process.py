@@ -84,6 +84,21 @@ class ProcessModel:
         """Evaluate the fixed beginning of ``prompt``, as :meth:`LlamaModel.prepare` does."""
         self._call({"template": False, "sampling": None}, prompt, None)
 
+    @property
+    def ready(self) -> bool:
+        """Whether there is a child: one that died, or was stopped before it was ready, is started at the next call."""
+        return self._child is not None
+
+    def start(self) -> None:
+        """Have a child.
+
+        :raises ModelLoadError: it cannot load the file again
+        :raises ClosedError: the model was closed
+        """
+        refuse_forked(self._owner, self._path)
+        with current_call().holding(self._lock):
+            self._usable()
+
     def close(self) -> None:
         """End the child; twice is fine. Waits for a call that is running. A fork leaves it to its parent."""
         if os.getpid() != self._owner:
@@ -136,8 +151,7 @@ class ProcessModel:
         child = _Child(self._files)
         call = current_call()
         try:
-            # A child killed at every short deadline would never be there.
-            with call.stopping(child.kill, at_deadline=False):
+            with call.stopping(child.kill):
                 child.send(self._request)
                 ready = child.receive()
         except EngineCrashedError as error:

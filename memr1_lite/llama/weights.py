@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from memr1_lite.control import current_call
 from memr1_lite.errors import ModelLoadError
 from memr1_lite.llama.gguf_header import read_gguf_header
 from memr1_lite.llama.library import load_library, log
@@ -16,12 +17,16 @@ MAX_TEXT = 1 << 16
 """Bytes of a metadata value that are read."""
 NO_FACTORS = {24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64"}
 """Types of ggml that llama.cpp loads and cannot multiply: it would end the process at the first token."""
+_GOES_ON = ctypes.CFUNCTYPE(ctypes.c_bool)
+"""How llama.cpp asks, before each tensor, whether to load on; what it says of its progress nobody needs."""
 
 
 class Weights:
     """A native model with a count of those who use it; the last one frees it. Made for one user.
 
     :raises ModelLoadError: llama.cpp cannot load the file
+    :raises CallCancelledError: somebody cancelled the call that this is part of
+    :raises DeadlineError: its deadline passed
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,8 +40,16 @@ class Weights:
         parameters.n_gpu_layers = 0
         # Repacked weights are a second copy in memory, and on processors with AMX llama.cpp dies evaluating them.
         parameters.use_extra_bufts = False
-        self.model: Any = library.llama_model_load_from_file(os.fsencode(path), parameters)
+        call = current_call()
+        call.check()
+        # Asked for its length, which is no function of ours: Ctrl-C would be raised in one, and lost.
+        going_on = [True]
+        goes_on = _GOES_ON(going_on.__len__)
+        parameters.progress_callback = ctypes.cast(goes_on, library.llama_progress_callback)
+        with call.stopping(going_on.clear):
+            self.model: Any = library.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self.model:
+            call.check()  # it was stopped
             raise ModelLoadError(
                 f"llama.cpp cannot load {self.path!r}: it is damaged or of an unknown kind; get it again."
                 f" llama.cpp said: {log.error or 'nothing'}"
