@@ -139,7 +139,7 @@ class Intake(Ledger):
         try:
             if new:
                 embedded = self._embedder.embed([spoken(turn.speaker, turn.text) for turn in new.values()])
-                vectors = dict(zip(new, embedded, strict=True))
+                vectors = dict(zip(new, store.sound(embedded, len(new)), strict=True))
         finally:  # kept also where the embedder fails, as one is
             with store.transaction():
                 messages = [
@@ -162,7 +162,7 @@ class Intake(Ledger):
         if message is None:
             vector = None
             try:
-                vector = self._embedder.embed([spoken(speaker, text)])[0]
+                vector = store.sound(self._embedder.embed([spoken(speaker, text)]), 1)[0]
             finally:  # the turn is kept also where its embedder fails, or is interrupted
                 message = store.record(speaker, text, said, source_id, vector=vector)
         _refuse_another(message, text, speaker)

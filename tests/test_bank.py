@@ -9,6 +9,7 @@ import time
 from contextlib import closing
 from datetime import date, datetime
 
+import numpy as np
 import pytest
 
 from memr1_lite import vector_index
@@ -169,6 +170,21 @@ def test_many_turns_are_kept_where_their_embedder_fails(opened):
     with pytest.raises(ModelError):
         bank.record_many([Turn(speaker="A", text="It rains.", source_id="1")])
     assert [turn.text for turn in bank.pending()] == ["It rains."]
+
+
+@pytest.mark.parametrize("wrong", [lambda rows: rows * np.nan, lambda rows: rows[:, 1:], lambda rows: rows[1:]])
+def test_turns_are_kept_where_their_embedder_makes_no_vectors_that_can_be_stored(opened, wrong):
+    class Odd(LexicalEmbedder):
+        def embed(self, texts):
+            return wrong(super().embed(texts))
+
+    bank = opened(embedder=Odd())
+    with pytest.raises(VectorIndexError, match="check the embedder"):
+        bank.record("It rains.")
+    with pytest.raises(VectorIndexError, match="check the embedder"):
+        bank.record_many([Turn(speaker="A", text="It snows.", source_id="1")])
+    assert [turn.text for turn in bank.pending()] == ["It rains.", "It snows."]
+    assert bank.check() == []
 
 
 def test_pending_turns_are_decided_in_the_order_they_were_said(opened):

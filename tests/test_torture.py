@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 def test_nothing_is_lost_by_kills_full_disks_read_only_files_or_many_processes():
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-m", "torture"]
-    numbers = ["--kills", "25", "--disks", "3", "--seconds", "3", "--files", "4"]
+    numbers = ["--kills", "25", "--disks", "3", "--seconds", "3", "--files", "4", "--encoders", "8"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
     environment["OPENBLAS_NUM_THREADS"] = "1"  # processes are forked
     done = subprocess.run(command + numbers, capture_output=True, text=True, env=environment, check=False)
@@ -28,6 +28,7 @@ def test_nothing_is_lost_by_kills_full_disks_read_only_files_or_many_processes()
     assert "25 kills" in done.stdout
     assert re.search(r"size limit: 3 disks filled, [1-9]\d* refusals", done.stdout)
     assert re.search(r"processes at once: 4 processes, [1-9]\d* written, [1-9]", done.stdout)
+    assert re.search(r"damaged sentence encoders: \d+ ", done.stdout)
 
 
 @pytest.fixture

@@ -80,6 +80,19 @@ class Vectors(Connection):
         if found != self.embedder:
             raise EmbedderMismatchError(str(found), self.embedder)
 
+    def sound(self, vectors: Vector, count: int) -> Vector:
+        """``vectors`` themselves, where they are ``count`` that this bank can keep.
+
+        :raises VectorIndexError: vectors of another shape, or not finite
+        """
+        if vectors.shape != (count, self.dimension):
+            raise VectorIndexError(
+                f"{count} vectors of {self.dimension} numbers were expected, not {vectors.shape}: check the embedder."
+            )
+        for vector in vectors:
+            self._blob(vector)
+        return vectors
+
     def _blob(self, vector: Vector) -> bytes:
         if vector.shape != (self.dimension,):
             raise VectorIndexError(f"A vector has the shape {vector.shape}; this bank's are ({self.dimension},).")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torture.crash import kill_writers
 from torture.crowd import crowd
-from torture.damage import damaged_files
+from torture.damage import damaged_encoders, damaged_files
 from torture.disk import fill_disks, fill_small_file_system, read_only
 
 
@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=400)
     parser.add_argument("--disks", type=int, default=30)
     parser.add_argument("--files", type=int, default=500)
+    parser.add_argument("--encoders", type=int, default=400)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -38,6 +39,8 @@ def main() -> int:
         losses += _told("processes at once", *crowd(folder, args.seconds), began)
         began = time.monotonic()
         losses += _told("damaged model files", *damaged_files(folder, args.files, args.seed), began)
+        began = time.monotonic()
+        losses += _told("damaged sentence encoders", *damaged_encoders(folder, args.encoders, args.seed), began)
     print(f"losses: {len(losses)}")
     return 1 if losses else 0
 
