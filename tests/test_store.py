@@ -10,7 +10,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from memr1_lite.errors import (
@@ -472,8 +472,12 @@ DEEDS = st.lists(
 )
 
 
+DELETED_AGAIN = [("add", 0), ("delete", 0), ("undo", 1), ("undo", 2), ("undo", 1), ("delete", 0), ("undo", 3)]
+
+
 @settings(max_examples=60, deadline=None)
 @given(DEEDS)
+@example(DELETED_AGAIN)
 def test_random_decisions_and_undos_agree_with_a_dictionary(deeds):
     with open_bank() as store:
         state, before, after = {}, {}, {}
@@ -486,7 +490,9 @@ def test_random_decisions_and_undos_agree_with_a_dictionary(deeds):
                 try:
                     change = store.undo(target)
                 except UndoConflictError:
-                    assert not (fits and target in holding(store))
+                    # A memory that came back and was deleted again is gone as before, yet not as the change left it.
+                    deleted = None in after[target].values()
+                    assert deleted or not (fits and target in holding(store))
                     continue
                 assert fits
                 before[change.id], after[change.id] = after[target], before[target]
