@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import date, datetime
 from functools import partial
 from pathlib import Path
@@ -128,7 +128,7 @@ class MemoryBank(Intake):
         self._closed = True
         with ExitStack() as steps:  # last in, first out, and none left out where another fails
             steps.callback(self._store.close)
-            steps.callback(self._retriever.save)
+            steps.callback(self._retriever.close)
             if self._on_close is not None:
                 steps.callback(self._on_close)
 
@@ -255,8 +255,11 @@ class MemoryBank(Intake):
         limits = self._limits(speaker, since, until)
         if as_of is None:
             return self._retriever.candidates(query, k, limits, legs)
-        with store.as_of(*self._instant(as_of, "as_of")) as past:
-            return retriever_over(past, self._embedder, IN_MEMORY, self._config).candidates(query, k, limits, legs)
+        with (
+            store.as_of(*self._instant(as_of, "as_of")) as past,
+            closing(retriever_over(past, self._embedder, IN_MEMORY, self._config)) as retriever,
+        ):
+            return retriever.candidates(query, k, limits, legs)
 
     def _limits(
         self, speaker: str | None, since: str | date | datetime | None, until: str | date | datetime | None

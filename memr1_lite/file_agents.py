@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Literal, get_args
 
 from memr1_lite import answer_agent, memory_manager
 from memr1_lite.answer_agent import AnswerAgent, answer_prompt
+from memr1_lite.apart import Apart
 from memr1_lite.config import Agents, BankConfig
-from memr1_lite.control import Calls, begin, current_call
-from memr1_lite.errors import CallCancelledError, ClosedError, DeadlineError, InvalidInputError, ModelLoadError
+from memr1_lite.control import current_call
+from memr1_lite.errors import ClosedError, InvalidInputError, ModelLoadError
 from memr1_lite.idle import Idle
 from memr1_lite.llama.model import LlamaModel
 from memr1_lite.llama.process import ProcessModel
@@ -43,8 +44,7 @@ class FileAgents:
     """Both agents from GGUF files, each loaded when it is first needed; one file for both roles is loaded once.
 
     Models that nobody used for ``config.idle_seconds`` are freed, and loaded again at the next call. A call whose
-    deadline passes meanwhile ends, and its model is loaded all the same: where no call allows as long as loading takes,
-    none would ever find one. A call that is cancelled ends loading too.
+    deadline passes meanwhile ends, and its model is loaded all the same; one that is cancelled ends loading too.
 
     :param states: a folder for what a model computes from its fixed instructions; None keeps nothing
     :raises ModelLoadError: at the first :meth:`decide` or :meth:`answer`, where its file is missing or unusable
@@ -60,9 +60,7 @@ class FileAgents:
         self._answerer: AnswerAgent | None = None
         self._closed = False
         self._idle = Idle(self._config.idle_seconds, self._free)
-        self._starting = threading.Lock()
-        self._loading: dict[Role, Future[None]] = {}
-        self._loads = Calls()
+        self._apart = Apart("memr1-load")
 
     def decide(self, message: Message, similar: Sequence[Memory]) -> Decision:
         """Choose the operations for ``message`` with the Manager's model."""
@@ -108,7 +106,7 @@ class FileAgents:
     def close(self) -> None:
         """Free the models; twice is fine."""
         self._closed = True
-        self._loads.cancel()
+        self._apart.cancel()
         self._idle.close()
         self._free()
 
@@ -119,58 +117,19 @@ class FileAgents:
             return len(self._models)
 
     def _make_ready(self, role: Role) -> None:
-        """Wait until the model of ``role`` is there, while the call may wait.
-
-        In a thread of its own: llama.cpp can be stopped only between two tensors, and a big vocabulary takes long too.
-        """
-        call = current_call()
-        while not self._is_ready(role):
-            call.check()
-            loading = self._start_loading(role)
-            if loading is None:  # no thread can be had: the caller's own
-                self._load_agent(role)
-                return
-            try:
-                while not wait([loading], call.next_look).done:
-                    call.check()
-            except DeadlineError:
-                raise
-            except BaseException:
-                self._loads.cancel()
-                raise
-            try:
-                return loading.result()
-            except CallCancelledError:  # because of another call than this one
-                continue
+        # llama.cpp can be stopped only between two tensors, and a big vocabulary takes long too.
+        while not (self._is_ready(role) or self._apart.run(role, partial(self._load_agent, role))):
+            pass
 
     def _is_ready(self, role: Role) -> bool:
         agent = self._manager if role == "manager" else self._answerer
         return agent is not None and (not isinstance(agent.model, ProcessModel) or agent.model.ready)
 
-    def _start_loading(self, role: Role) -> Future[None] | None:
-        with self._starting:
-            loading = self._loading.get(role)
-            if loading is None or loading.done():
-                loading = self._loading[role] = Future()
-                # No daemon: where an interpreter ends under native code that calls it back, it ends by a signal.
-                if not begin(threading.Thread(target=self._load_apart, args=(role, loading), name="memr1-load")):
-                    del self._loading[role]
-                    return None
-            return loading
-
-    def _load_apart(self, role: Role, loading: Future[None]) -> None:
-        try:
-            with self._idle.in_use(), self._loads.limited(None):
-                self._load_agent(role)
-        except BaseException as error:  # noqa: BLE001 - who waits raises it
-            loading.set_exception(error)
-        else:
-            loading.set_result(None)
-
     def _load_agent(self, role: Role) -> None:
-        model = self._loaded(role).model
-        if isinstance(model, ProcessModel):
-            model.start()
+        with self._idle.in_use():
+            model = self._loaded(role).model
+            if isinstance(model, ProcessModel):
+                model.start()
 
     def _loaded(self, role: Role) -> Agent:
         return self._loaded_manager() if role == "manager" else self._loaded_answerer()

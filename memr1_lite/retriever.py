@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from memr1_lite.apart import Apart
 from memr1_lite.control import current_call
 from memr1_lite.embedders import keywords, words
 from memr1_lite.hits import Found, Hits, Trait, ranked, shown
@@ -54,6 +56,8 @@ CHOSEN = 128
 DEEPER = 8
 """So many times as far a search looks where turns that say nothing of their own crowd the others out."""
 SPARE = 8
+FEW = 64
+"""So many changes an index takes over within the call; more are taken over apart, where a deadline need not wait."""
 OWN_MEMORY = 1.5
 """What a memory of the speaker, or of somebody of his, counts for what he says of himself."""
 NAME_WORD = 0.5
@@ -80,6 +84,7 @@ class Retriever:
         self._embedder = embedder
         self._indexes: Mapping[Kind, VectorIndex] = {"memory": memories_index, "turn": turns_index}
         self._lock = threading.Lock()
+        self._apart = Apart("memr1-index")
 
     def similar(self, message_text: str, speaker: str, k: int) -> list[Memory]:
         """Return up to ``k`` memories most like what ``speaker`` said, best first, by reciprocal rank fusion.
@@ -270,10 +275,22 @@ class Retriever:
         for index in self._indexes.values():
             index.save()
 
+    def close(self) -> None:
+        """End what is built in the background, and save as :meth:`save` does.
+
+        :raises VectorIndexError: an index could not be written
+        """
+        self._apart.cancel()
+        self.save()
+
     def _follow(self) -> None:
         """Have both indexes take over what changed in the store."""
         for kind, standing in self._store.standings().items():
-            if self._indexes[kind].position != standing.position:
+            behind = standing.position - self._indexes[kind].position
+            if abs(behind) > FEW:  # reading an index, building one, adding much
+                while not self._apart.run(kind, partial(self._catch_up, kind)):
+                    pass
+            elif behind:
                 self._catch_up(kind)
 
     def _catch_up(self, kind: Kind) -> None:

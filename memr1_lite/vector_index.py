@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from memr1_lite import index_file
+from memr1_lite.control import current_call
 from memr1_lite.errors import StoreError, VectorIndexError
 from memr1_lite.exact_vectors import ExactVectors, Ids, Matrix, best
 from memr1_lite.index_file import Header, Stamps
@@ -35,6 +36,8 @@ Looking at each costs some 25 microseconds, the graph the more the less is let t
 FIRST_CAPACITY = 1_024
 PARALLEL = 1_000
 """So many vectors at once are added on all cores; fewer on one, so that a small graph is the same each time."""
+PIECE = 512
+"""So many vectors are added before the call is asked whether it must end."""
 _ONE = np.zeros(1, dtype=np.int64)
 SAVED_SHARE = 4
 """An index is written as soon as a quarter of it is not on disk: a killed process costs no more than that to redo."""
@@ -83,18 +86,20 @@ class _Graph:
         return self._live
 
     def add(self, ids: Ids, matrix: Matrix) -> None:
+        """Add or replace; where the call is stopped, some of them."""
         capacity = self._graph.get_max_elements()
         needed = self._graph.get_current_count() + len(ids)
         if needed > capacity:  # beforehand: a full graph takes part of a batch and then raises
             self._graph.resize_index(max(needed, 2 * capacity))
         known = np.fromiter((item in self._live or item in self.removed for item in ids.tolist()), bool, len(ids))
-        for chosen in (known, ~known):
-            if chosen.any():
-                # Replacing is not safe on several threads; adding on several gives another graph each time.
-                threads = 1 if chosen is known or len(ids) < PARALLEL else -1
-                self._graph.add_items(matrix[chosen], ids[chosen], num_threads=threads)
-        self._live.update(ids.tolist())
-        self.removed.difference_update(ids.tolist())
+        # Replacing is not safe on several threads; adding on several gives another graph each time.
+        for rows, threads in ((np.flatnonzero(known), 1), (np.flatnonzero(~known), 1 if len(ids) < PARALLEL else -1)):
+            for start in range(0, len(rows), PIECE):
+                current_call().check()
+                piece = rows[start : start + PIECE]
+                self._graph.add_items(matrix[piece], ids[piece], num_threads=threads)
+                self._live.update(ids[piece].tolist())
+                self.removed.difference_update(ids[piece].tolist())
 
     def remove(self, ids: Iterable[int]) -> None:
         for item in self._live.intersection(ids):
@@ -205,7 +210,8 @@ class VectorIndex:
         """
         ids, matrix = self._checked(ids, matrix)
         with self._lock:
-            self._vectors = ExactVectors(self._dimension)
+            # What is left where the call is stopped: nothing, to be built anew.
+            self._vectors, self._unsaved, self._position = ExactVectors(self._dimension), 0, 0
             self._put(ids, matrix)
             self._unsaved, self._position = max(1, len(ids)), position
             self._save_much()
@@ -217,7 +223,7 @@ class VectorIndex:
         :raises VectorIndexError: ``vector`` has another dimension or is not finite
         """
         query = self._query(vector)
-        with self._lock:
+        with current_call().holding(self._lock):
             k = min(k, len(self))  # hnswlib raises when asked for more than it has
             return self._vectors.search(query, k, allowed) if k > 0 else []
 
@@ -228,7 +234,7 @@ class VectorIndex:
         :raises VectorIndexError: ``vector`` has another dimension or is not finite
         """
         query = self._query(vector)
-        with self._lock:
+        with current_call().holding(self._lock):
             if isinstance(self._vectors, _Graph):
                 return None
             return self._vectors.cosines(query, ids)
@@ -285,9 +291,12 @@ class VectorIndex:
             rows = list(last.values())
             ids, matrix = ids[rows], matrix[rows]
         if isinstance(self._vectors, ExactVectors) and len(last.keys() | set(self._vectors.ids)) > self._exact_below:
-            held, self._vectors = self._vectors.items(), _Graph.empty(self._dimension, 2 * (len(self) + len(ids)))
-            self._vectors.add(*held)
-        self._vectors.add(ids, matrix)
+            graph = _Graph.empty(self._dimension, 2 * (len(self) + len(ids)))
+            graph.add(*self._vectors.items())
+            graph.add(ids, matrix)
+            self._vectors = graph  # whole: until then what was there can be searched
+        else:
+            self._vectors.add(ids, matrix)
 
     def _choose(self) -> None:
         """Leave a graph that became small or is mostly made of removed vectors."""

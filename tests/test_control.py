@@ -30,6 +30,7 @@ from memr1_lite.llama.weights import Weights
 from memr1_lite.llm import END, Choice, Forced, FreeText, Segment
 from memr1_lite.records import Add, Decision, Noop, Reply
 from memr1_lite.testing import HashEmbedder, ScriptedModel
+from memr1_lite.vector_index import VectorIndex
 
 
 @pytest.fixture(scope="module")
@@ -327,6 +328,55 @@ def test_nobody_waits_for_a_look_at_the_past(tmp_path, monkeypatch):
             found = bank.search("dog or cat", as_of=change)
         assert [each.text for each in found] == ["The dog is called Buddy."]
         assert len(bank.search("dog or cat")) == 2
+
+
+@pytest.fixture
+def building(monkeypatch):
+    """A bank whose index takes until somebody says so to be built, and how often it was."""
+    monkeypatch.setattr("memr1_lite.retriever.FEW", 3)
+    begun, done, built, rebuild = threading.Event(), threading.Event(), [], VectorIndex.rebuild
+
+    def waited(self, *vectors):
+        begun.set()
+        while not done.wait(0.001):
+            current_call().check()
+        built.append(self)
+        rebuild(self, *vectors)
+
+    monkeypatch.setattr(VectorIndex, "rebuild", waited)
+    with bank_with(Thinking()) as bank:
+        for n in range(10):
+            bank.record(f"Fact number {n} is about dog {n}.")
+        yield bank, begun, done, built
+
+
+def test_a_deadline_ends_the_wait_for_an_index_which_is_there_for_later_calls(building):
+    bank, _, done, built = building
+    for _ in range(2):
+        with pytest.raises(DeadlineError, match=r"0\.05"):
+            bank.search("dog", deadline=0.05)
+    assert bank.ask("Which dog?", deadline=0.05).timed_out
+    assert not built
+    done.set()
+    assert len(bank.search("dog")) == 10
+    assert len(built) == 1
+
+
+def test_cancelling_ends_the_building_of_an_index_and_the_next_call_builds(building):
+    bank, begun, done, built = building
+    with stopped_after(0, lambda: (begun.wait(60), bank.cancel())), pytest.raises(CallCancelledError):
+        bank.ask("Which dog?")
+    done.set()
+    assert len(bank.search("dog")) == 10
+    assert len(built) == 1
+
+
+def test_closing_a_bank_ends_the_building_of_its_index(building):
+    bank, _, _, built = building
+    with pytest.raises(DeadlineError):
+        bank.search("dog", deadline=0.05)
+    bank.close()
+    assert not built
 
 
 class Slow(HashEmbedder):

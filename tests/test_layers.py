@@ -22,7 +22,7 @@ LAYERS = [  # the top first
     {"hits"},
     {"store", "question", "scoring", "gate"},
     {"migrations", "vector_index", "embedders", "llama", "testing"},
-    {"exact_vectors", "index_file", "dates", "config", "idle", "shapes"},
+    {"exact_vectors", "index_file", "dates", "config", "idle", "apart", "shapes"},
     {"llm", "control", "machine"},
     {"records"},
     {"errors"},

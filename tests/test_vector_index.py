@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memr1_lite import index_file
-from memr1_lite.errors import VectorIndexError
+from memr1_lite.control import Call, Calls
+from memr1_lite.errors import DeadlineError, VectorIndexError
 from memr1_lite.exact_vectors import ExactVectors
 from memr1_lite.vector_index import FIRST_CAPACITY, VectorIndex
 
@@ -587,3 +588,30 @@ def test_cosines_are_exact_and_missing_where_there_is_no_vector():
         expected = [np.nan if item in (7, 99) else float(vectors[item - 1] @ query) for item in ids]
         assert index.cosines(query, np.array(ids)) == pytest.approx(np.array(expected), abs=1e-5, nan_ok=True)
     assert filled(50, GRAPH).cosines(query, np.array([1])) is None
+
+
+class Ending(Call):
+    """Ends at its third look."""
+
+    looked = 0
+
+    def check(self):
+        self.looked += 1
+        if self.looked == 3:
+            raise DeadlineError("The time is over.")
+
+
+def test_a_stopped_build_leaves_nothing_and_a_stopped_catching_up_what_was_there(monkeypatch):
+    monkeypatch.setattr("memr1_lite.vector_index.PIECE", 8)
+    vectors = unit_rows(40)
+    index = VectorIndex(None, DIMENSION, exact_below=20)
+    with Calls().under(Ending()), pytest.raises(DeadlineError):
+        index.rebuild(40, np.arange(40), vectors)
+    assert (len(index), index.position) == (0, 0)
+
+    index.rebuild(10, np.arange(10), vectors[:10])
+    with Calls().under(Ending()), pytest.raises(DeadlineError):  # on the way to a graph
+        index.catch_up(40, range(10, 40), (np.arange(10, 40), vectors[10:]))
+    assert (index.ids(), index.position) == (list(range(10)), 10)
+    index.catch_up(40, range(10, 40), (np.arange(10, 40), vectors[10:]))
+    assert [index.search(vector, 1)[0][0] for vector in vectors] == list(range(40))
