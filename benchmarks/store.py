@@ -29,6 +29,7 @@ from memr1_lite.evaluation.machine import processor
 HERE = Path(__file__).parent
 ENGINES = {
     "memr1-lite": [],
+    "memr1-lite, with turns": [],
     "sqlite-vec": ["sqlite-vec==0.1.9", "pysqlite3-binary==0.5.4.post2"],
     "lancedb": ["lancedb==0.40.0"],
     "chromadb": ["chromadb==1.5.9"],

@@ -67,11 +67,15 @@ class Memr1:
         for start in range(0, len(texts), BATCH):
             with store.transaction():
                 for text, vector in zip(texts[start : start + BATCH], vectors[start : start + BATCH], strict=True):
-                    operation = Add(op="ADD", text=text)
-                    store.apply([operation], message_id=None, reason="manager", vectors={text: unit(vector)})
+                    operation, turn = Add(op="ADD", text=text), self.turn(text, unit(vector))
+                    store.apply([operation], message_id=turn, reason="manager", vectors={text: unit(vector)})
         self.search(vectors[0], texts[0])  # the index is built with the first search
         self._bank.compact()
         self.close()
+
+    def turn(self, text: str, vector: np.ndarray) -> int | None:
+        """The turn that the memory is written from: none, as the others have none."""
+        return None
 
     def close(self) -> None:
         self._bank.close()
@@ -88,6 +92,14 @@ class Memr1:
     def remember(self, vector: np.ndarray, text: str) -> None:
         self._embedder.now = unit(vector)
         self._bank.remember(text)
+
+
+class Memr1WithTurns(Memr1):
+    """The same as ``remember()`` fills it: behind each memory a turn, with a vector and full text of its own."""
+
+    def turn(self, text: str, vector: np.ndarray) -> int | None:
+        store = self._bank._store
+        return int(store.record("user", f"Did I tell you? {text}", None, vector=vector).id)
 
 
 class SqliteVec:
@@ -227,7 +239,14 @@ class Qdrant:
         self._client.upsert(NAME, [point])
 
 
-ENGINES = {"memr1-lite": Memr1, "sqlite-vec": SqliteVec, "lancedb": Lance, "chromadb": Chroma, "qdrant": Qdrant}
+ENGINES = {
+    "memr1-lite": Memr1,
+    "memr1-lite, with turns": Memr1WithTurns,
+    "sqlite-vec": SqliteVec,
+    "lancedb": Lance,
+    "chromadb": Chroma,
+    "qdrant": Qdrant,
+}
 
 
 def resident_mib() -> float:

@@ -18,15 +18,19 @@ def run(*arguments: object) -> str:
 
 
 def test_our_store_is_measured_once_and_drawn(tmp_path: Path) -> None:
-    command = (BENCHMARKS / "store.py", "--sizes", 60, "--engines", "memr1-lite", "--queries", 4, "--out", tmp_path)
+    engines = ("memr1-lite", "memr1-lite, with turns")
+    command = (BENCHMARKS / "store.py", "--sizes", 60, "--engines", *engines, "--queries", 4, "--out", tmp_path)
     printed = run(*command)
-    measured = json.loads((tmp_path / "store.json").read_text())["results"]["60"]["memr1-lite"]
+    results = json.loads((tmp_path / "store.json").read_text())["results"]["60"]
+    measured, with_turns = (results[name] for name in engines)
     assert measured["recall_at_10"] == 1.0  # so few are searched exactly, and rows and ids are the same thing
     assert 384 * 4 < measured["disk_bytes_per_memory"] < 20_000
+    assert with_turns["recall_at_10"] == 1.0
+    assert with_turns["disk_bytes_per_memory"] > 1.5 * measured["disk_bytes_per_memory"]
     assert "| memr1-lite" in printed
     assert (tmp_path / "store.png").read_bytes().startswith(b"\x89PNG")
     measured["recall_at_10"] = 0.125
-    (tmp_path / "store.json").write_text(json.dumps({"results": {"60": {"memr1-lite": measured}}}))
+    (tmp_path / "store.json").write_text(json.dumps({"results": {"60": results}}))
     assert "| 0.125 |" in run(*command)
 
 
