@@ -236,10 +236,10 @@ class MemoryBank(Intake):
         :param legs: ``words`` or ``vectors`` search by one of the two alone, without the turns around, for comparison
         :param as_of: search the bank as it stood then: a moment of this machine's clock, or right after a change.
             What was purged since is not found. It costs a copy of the bank in memory.
-        :param deadline: seconds that it may take
+        :param deadline: seconds that it may take; a search is whole or an error, as its best hit may be the last found
         :raises InvalidInputError: a blank query, a ``k`` below 1, no moment, ``until`` not after ``since``, no such
             ``legs``, or a ``speaker`` that is several people but for upper and lower case
-        :raises DeadlineError: the deadline passed
+        :raises DeadlineError: the deadline passed before everything was found
         :raises ChangeNotFoundError: no such change
         """
         store = self._open_store()
@@ -248,10 +248,8 @@ class MemoryBank(Intake):
         if legs not in get_args(Legs):
             raise InvalidInputError(f"legs={legs!r} is none of {', '.join(get_args(Legs))}.")
         if deadline is not None:
-            with self._calls.limited(deadline) as call:
-                found = self.search(query, k, speaker=speaker, since=since, until=until, as_of=as_of, legs=legs)
-                call.check()  # the legs look too
-                return found
+            with self._calls.limited(deadline):  # its steps look; what is found is returned
+                return self.search(query, k, speaker=speaker, since=since, until=until, as_of=as_of, legs=legs)
         limits = self._limits(speaker, since, until)
         if as_of is None:
             return self._retriever.candidates(query, k, limits, legs)

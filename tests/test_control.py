@@ -273,6 +273,20 @@ def test_a_search_has_a_deadline_too():
             bank.search("dog", deadline=0)
 
 
+def test_a_search_that_is_whole_is_returned_also_at_its_deadline(monkeypatch):
+    with bank_with(Thinking()) as bank:
+        bank.record("The dog is called Buddy.")
+        expected, candidates = bank.search("dog"), bank._retriever.candidates
+
+        def late(*asked):
+            found = candidates(*asked)
+            current_call()._end = 0.0
+            return found
+
+        monkeypatch.setattr(bank._retriever, "candidates", late)
+        assert bank.search("dog", deadline=60) == expected
+
+
 class Stopping(Call):
     """Ends at its ``looks``-th look whether it has ended."""
 
