@@ -28,6 +28,7 @@ from memr1_lite.errors import (
 )
 from memr1_lite.llama import LlamaModel, cut_apart
 from memr1_lite.llama.lookup import Pace
+from memr1_lite.llama.states import PrefixStates
 from memr1_lite.llama.vocabulary import special_pattern
 from memr1_lite.llm import END, Choice, Forced, FreeText, Sampling, Segment
 from memr1_lite.memory_manager import PROMPT_VERSION, ManagerTemplate, MemoryManager, manager_prompt
@@ -620,3 +621,14 @@ def test_a_folder_that_cannot_be_written_costs_only_time(stranger_path, tmp_path
     (tmp_path / "file").write_bytes(b"")
     with fresh(stranger_path, tmp_path / "file") as model, fresh(stranger_path) as plain:
         assert model.complete(instructed(1), KINDS) == plain.complete(instructed(1), KINDS)
+
+
+def test_what_a_killed_process_left_of_a_state_is_removed_and_what_another_is_writing_is_not(tmp_path):
+    left, written = tmp_path / "tmpabcdefgh", tmp_path / "tmpqrstuvwx"
+    for path in (left, written):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    states = PrefixStates(tmp_path, ["identity"])
+    states.save([1, 2], b"state")
+    assert states.load([1, 2]) == b"state"
+    assert {path for path in tmp_path.iterdir() if path.suffix != ".state"} == {written}

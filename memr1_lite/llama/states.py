@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,8 @@ FORMAT = b"memr1st1"
 DIGEST_BYTES = 32
 MAX_FILES = 8
 """More are left from models of the past; the oldest go."""
+SURELY_LEFT = 600.0
+"""Seconds after which a file under a temporary name is one of a killed process."""
 SAMPLES = 16
 SAMPLE_BYTES = 1 << 18
 
@@ -55,8 +58,10 @@ class PrefixStates:
                 file.write(FORMAT + hashlib.sha256(state).digest() + state)
             os.replace(file.name, self._path(tokens))
             oldest_first = sorted(self._folder.glob("*.state"), key=lambda path: path.stat().st_mtime)
-            for path in oldest_first[:-MAX_FILES]:
-                path.unlink()
+            killed = time.time() - SURELY_LEFT
+            left = [path for path in self._folder.glob(f"{tempfile.gettempprefix()}*") if path.stat().st_mtime < killed]
+            for path in (*oldest_first[:-MAX_FILES], *left):
+                path.unlink(missing_ok=True)
         except OSError as error:
             logger.warning("A prompt's state cannot be kept in %s: %s", self._folder, error)
 
