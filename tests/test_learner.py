@@ -9,11 +9,12 @@ import pytest
 import torch
 from rl_parts import answerer_prompts, manager_prompts
 
+from memr1_lite.answer_agent import AnswerTemplate, answer_prompt
 from train_ref.config import Config
 from train_ref.grpo import advantages
 from train_ref.learner import Learner, MismatchError, _checked_gap, learning_rate, means
 from train_ref.policy import OwnPolicy
-from train_ref.rollout import Scored, sample, score
+from train_ref.rollout import Prompt, Scored, sample, score
 from train_ref.tiny import make_agent
 
 CONFIG = Config(prompts=8, group=4, lr=1e-3, warmup=1, max_output=40)
@@ -92,6 +93,23 @@ def test_a_step_without_any_signal_moves_the_weights_no_more_than_its_momentum(p
     assert sums["grad_norm"] == 0
     before, after = policy.model.state_dict(), fresh.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_group_in_which_nothing_was_chosen_changes_nothing_under_a_penalty_either(policy, groups):
+    reference = OwnPolicy(copy.deepcopy(policy.model), policy.vocabulary)
+    with torch.no_grad():
+        reference.model.layers[0].mlp.up_proj.weight *= 1.1
+    (forced,) = sample(
+        policy, [Prompt(answer_prompt("Who?", ()), AnswerTemplate(0))], 4, temperature=1.0, max_output=40
+    )
+    assert not any(rollout.chosen for rollout in forced.rollouts)
+    c = replace(CONFIG, beta=0.1, micro_prompts=1, length="token")
+    a = advantages(rewards())
+    without, _ = gradients(policy, groups, a, c, reference)
+    beside, _ = gradients(policy, [*groups, forced], torch.cat((a, torch.zeros(1, 4))), c, reference)
+    assert largest_difference(without, beside) < 1e-6
+    alone, _ = gradients(policy, [forced], torch.zeros(1, 4), c, reference)
+    assert all(not gradient.any() for gradient in alone.values())
 
 
 def test_what_was_cut_leaves_the_loss_where_asked_for(policy, groups):

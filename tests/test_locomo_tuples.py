@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from gguf_maker import make_gguf
 
+from memr1_lite.errors import ContextOverflowError, MalformedOutputError
 from memr1_lite.memory_manager import INSTRUCTIONS, MemoryManager
 from memr1_lite.records import Decision, Noop
 from memr1_lite.testing import ScriptedModel
@@ -74,8 +75,21 @@ def test_banks_can_be_given_or_made_by_a_manager(small, tmp_path):
     model = ScriptedModel(
         [("ADD", " A has a dog.", "<|end|>"), ("NOOP",), ("UPDATE", "[1]", " A has a dog named Buddy.", "<|end|>")]
     )
-    bank = lt.of_manager(MemoryManager(model))(small.messages[:3])
+    bank = lt.OfManager(MemoryManager(model))(small.messages[:3])
     assert [(m.text, m.version, m.message_id) for m in bank.memories] == [("A has a dog named Buddy.", 2, 3)]
+
+
+@pytest.mark.parametrize("error", [MalformedOutputError("cut", "ADD A"), ContextOverflowError(9, 8)])
+def test_a_decision_that_cannot_be_used_changes_nothing_and_is_counted(small, error):
+    class Fails(MemoryManager):
+        def decide(self, message, similar):
+            if message.id == 2:
+                raise error
+            return super().decide(message, similar)
+
+    build = lt.OfManager(Fails(ScriptedModel([("ADD", " A has a dog.", "<|end|>"), ("NOOP",)])))
+    assert [m.text for m in build(small.messages[:3]).memories] == ["A has a dog."]
+    assert (build.asked, build.failed) == (3, 1)
 
 
 @needs_public

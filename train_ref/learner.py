@@ -63,9 +63,11 @@ class Learner:
         """Places of the groups that can teach, those of like length together; how they are cut changes no gradient.
 
         Advantages of 0 make a policy loss of exactly 0 with a gradient of exactly 0, so such groups are left out,
-        unless a penalty still acts on them.
+        unless a penalty still acts on them. Where nothing was chosen, as by an Answer Agent without candidates, none
+        does.
         """
-        taught = [p for p in range(len(groups)) if self.config.beta or bool(advantages_PG[p].any())]
+        chosen = [any(rollout.chosen for rollout in group.rollouts) for group in groups]
+        taught = [p for p in range(len(groups)) if chosen[p] and (self.config.beta or bool(advantages_PG[p].any()))]
         taught.sort(key=lambda p: len(groups[p].prompt))
         step = self.config.micro_prompts
         return [taught[start : start + step] for start in range(0, len(taught), step)]

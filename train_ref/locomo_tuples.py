@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from memr1_lite.conversations import locomo_conversations, read_locomo
+from memr1_lite.errors import ContextOverflowError, MalformedOutputError
 from memr1_lite.memory_manager import MemoryManager
 from memr1_lite.records import Add, Message, Turn
 from memr1_lite.retriever import spoken as query
@@ -135,17 +136,27 @@ def of_given(path: Path) -> BankBuilder:
     return lambda messages: _adding(messages, given)
 
 
-def of_manager(manager: MemoryManager) -> BankBuilder:
-    """What a Manager makes of the turns, one after the other."""
+class OfManager:
+    """What a Manager makes of the turns, one after the other.
 
-    def build(messages: Sequence[Message]) -> Bank:
+    A decision that cannot be used changes nothing, as in the SDK; ``failed`` counts them among ``asked``.
+    """
+
+    def __init__(self, manager: MemoryManager) -> None:
+        self._manager = manager
+        self.asked = self.failed = 0
+
+    def __call__(self, messages: Sequence[Message]) -> Bank:
+        """The bank after all of ``messages``."""
         bank = Bank()
         for message in messages:
             shown = bank.nearest(query(message.speaker, message.text), SHOWN)
-            bank = bank.after(manager.decide(message, shown).operations, message)
+            self.asked += 1
+            try:
+                bank = bank.after(self._manager.decide(message, shown).operations, message)
+            except (MalformedOutputError, ContextOverflowError):
+                self.failed += 1
         return bank
-
-    return build
 
 
 def _adding(messages: Sequence[Message], texts: Mapping[str | None, Sequence[str]]) -> Bank:

@@ -80,10 +80,10 @@ def locomo_source(role: str, path: Path, window: int, bank: Path | None, valid: 
     """Tasks of LoCoMo: conv-26 to learn from, conv-30 to be measured on. ``bank`` is a Manager's GGUF file or a file of
     given memories; None: turns are memories as they stand."""
     if bank is None:
-        build = locomo_tuples.of_turns
+        build: locomo_tuples.BankBuilder = locomo_tuples.of_turns
     elif bank.suffix == ".gguf":
         model = LlamaModel.load(bank, role="manager")
-        build = locomo_tuples.of_manager(
+        build = locomo_tuples.OfManager(
             MemoryManager(model, None if model.trained_role else memory_manager.INSTRUCTIONS)
         )
     else:
@@ -98,6 +98,8 @@ def locomo_source(role: str, path: Path, window: int, bank: Path | None, valid: 
                 else locomo_tuples.answerer_tuples(talk, build)
             )
             tasks[talk.part] += tuples
+    if isinstance(build, locomo_tuples.OfManager):
+        print(f"of {build.asked} decisions of the Manager {build.failed} could not be used, and changed nothing")
     return Source(lambda rng: rng.choice(tasks["train"]), tasks["valid"][:valid])
 
 
@@ -113,7 +115,7 @@ def start_policy(args: argparse.Namespace, c: Config) -> tuple[Policy, Config, d
         c = replace(c, max_gap=BF16_GAP)
     policy = HfPolicy(args.base, rank=args.rank, adapter=args.init, **where)
     # No role in the card: at inference too such a model gets the instructions that it was trained with.
-    return policy, c, {"name": f"memr1-{args.role} on {args.base}", "training": {"kind": "instruct model"}}
+    return policy, c, {"name": f"memr1-{args.role} on {Path(args.base).name}", "training": {"kind": "instruct model"}}
 
 
 def start_environment(args: argparse.Namespace, c: Config, policy: Policy) -> Environment[Any]:
