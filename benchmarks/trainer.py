@@ -39,7 +39,7 @@ from train_ref.rollout import sample
 from train_ref.tasks import answerer_task
 from train_ref.tiny import make_agent
 
-SIZES = {"tiny": (64, 2, 4, 2, 16, 96), "shipped": (256, 6, 4, 2, 64, 768)}
+SIZES = {"tiny": (64, 2, 4, 2, 16, 96), "shipped": (256, 6, 4, 4, 64, 768)}
 
 
 def checkpoint(folder: Path, size: str, seed: int = 0) -> Path:
