@@ -131,6 +131,19 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
+def by_category(rows: Sequence[Row]) -> str:
+    """Markdown: every category at every depth, a line each."""
+    heads = ["vectors of", "search", "category", "questions", *(f"R@{depth}" for depth in DEPTHS)]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in rows:
+        for category, name in CATEGORIES.items():
+            if row.recalls[category]:
+                numbers = [f"{number:.3f}".removeprefix("0") for number in row.recall(category)]
+                cells = [row.embedder.split(":")[0], NAMES[row.legs], name, str(len(row.recalls[category])), *numbers]
+                lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Recall against depth, a line per row."""
     import matplotlib
@@ -172,7 +185,7 @@ def main() -> None:
     asked, unresolved = sum(len(talk.asked) for talk in talks), sum(talk.unresolved for talk in talks)
     embedders: list[Embedder] = [LlamaEmbedder.load(args.encoder)] if args.encoder.is_file() else []
     rows = [row for embedder in [*embedders, LexicalEmbedder()] for row in measure(talks, embedder)]
-    print(table(rows))
+    print(f"{table(rows)}\n\n{by_category(rows)}")
     print(f"\n{asked} questions about {len(talks)} conversations; {unresolved} evidence ids name no turn.")
     if args.json:
         args.json.write_text(
