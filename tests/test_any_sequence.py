@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from memr1_lite.bank import MemoryBank
 from memr1_lite.config import BankConfig
 from memr1_lite.errors import ModelError, UndoConflictError
-from memr1_lite.records import Add, Decision, Delete, Noop, Update
+from memr1_lite.records import Add, Decision, Delete, Noop, Turn, Update
 from memr1_lite.testing import HashEmbedder
 
 CHOICES = st.integers(0, 10**6)
@@ -44,7 +44,7 @@ class AnySequence(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "0.db"
         self.manager = Told()
-        self.number = 0
+        self.number, self.dimension = 0, 64
         self.memories = {}
         self.turns = set()
         self.after = {}
@@ -60,7 +60,9 @@ class AnySequence(RuleBasedStateMachine):
 
     def _opened(self):
         config = BankConfig(exact_below=3)
-        return MemoryBank.open(self.path, embedder=HashEmbedder(64), memory_manager=self.manager, config=config)
+        return MemoryBank.open(
+            self.path, embedder=HashEmbedder(self.dimension), memory_manager=self.manager, config=config
+        )
 
     def _word(self):
         self.number += 1
@@ -104,6 +106,17 @@ class AnySequence(RuleBasedStateMachine):
         with pytest.raises(ModelError):
             self.bank.remember(text)
         self.turns.add(text)
+
+    @rule(count=st.integers(1, 5), again=st.booleans(), elsewhere=st.booleans())
+    def record_several_at_once(self, count, again, elsewhere):
+        words = [self._word() for _ in range(count)]
+        turns = [Turn(speaker="Andrew", text=word, source_id=word) for word in words]
+        recorded = (self.other if elsewhere else self.bank).record_many([*turns, turns[0]])
+        assert [message.text for message in recorded] == [*words, words[0]]
+        if again:  # nothing is written twice
+            assert self.bank.record_many(turns) == recorded[:-1]
+            assert self.bank.record(words[0], speaker="Andrew", source_id=words[0]) == recorded[0]
+        self.turns |= set(words)
 
     @rule(kind=st.sampled_from(["add", "noop"]), chosen=CHOICES)
     def decide_what_is_pending(self, kind, chosen):
@@ -166,6 +179,14 @@ class AnySequence(RuleBasedStateMachine):
     @rule(step=st.sampled_from(["reindex", "compact"]))
     def put_in_order(self, step):
         getattr(self.bank, step)()
+
+    @rule(dimension=st.sampled_from([32, 64]))
+    def reembed(self, dimension):
+        self.bank.close()
+        self.other.close()
+        self.dimension = dimension
+        MemoryBank.reembed(self.path, HashEmbedder(dimension))
+        self.open()
 
     @rule(way=st.sampled_from(["export", "backup"]))
     def move_to_a_copy(self, way):
