@@ -234,7 +234,7 @@ def test_ask_returns_the_candidates_where_its_deadline_passes():
     with bank_with(Thinking()) as bank:
         bank.remember("The dog is called Buddy.")
         bank._answerer.seconds = 30
-        answer = bank.ask("What is the dog called?", deadline=0.05)
+        answer = bank.ask("What is the dog called?", deadline=1.0)
     assert answer.timed_out
     assert not answer.known
     assert [candidate.text for candidate in answer.candidates] == ["The dog is called Buddy."]

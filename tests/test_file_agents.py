@@ -337,7 +337,7 @@ def test_a_deadline_ends_the_wait_for_a_model_which_is_there_for_later_calls(man
 def test_ask_has_its_candidates_where_the_model_is_not_there_in_time(stranger_file, slow):
     with MemoryBank.open(":memory:", agents=Agents(answerer=stranger_file)) as bank:
         bank.record("The dog is called Buddy.")
-        answer = bank.ask("What is the dog called?", deadline=0.1)
+        answer = bank.ask("What is the dog called?", deadline=1.0)
         assert answer.timed_out
         assert [candidate.text for candidate in answer.candidates] == ["The dog is called Buddy."]
 
