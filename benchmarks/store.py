@@ -157,13 +157,18 @@ def draw(results: Results, path: Path) -> None:
     keys = (("search_p50_ms", "search, p50, ms"), ("open_ms", "open, ms"))
     for axis, (key, title) in zip(axes, keys, strict=True):
         for name in dict.fromkeys(name for engines in results.values() for name in engines):
-            points = [(int(size), engines[name][key]) for size, engines in results.items() if name in engines]
+            held = {int(size): engines[name] for size, engines in results.items() if name in engines}
             ours = name == "memr1-lite"
-            (line,) = axis.plot(*zip(*points, strict=True), marker="o", linewidth=2.5 if ours else 1.2, label=name)
+            (line,) = axis.plot(
+                list(held),
+                [each[key] for each in held.values()],
+                marker="o",
+                linewidth=2.5 if ours else 1.2,
+                label=name,
+            )
             if ours and key == "search_p50_ms":  # as the others search
-                points = [(int(size), engines[name]["vectors_p50_ms"]) for size, engines in results.items()]
-                label = f"{name}, by vector alone"
-                axis.plot(*zip(*points, strict=True), marker=".", linestyle="--", color=line.get_color(), label=label)
+                alone, label = [each["vectors_p50_ms"] for each in held.values()], f"{name}, by vector alone"
+                axis.plot(list(held), alone, marker=".", linestyle="--", color=line.get_color(), label=label)
         axis.set(xscale="log", yscale="log", xlabel="memories", title=title)
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right upper")

@@ -65,8 +65,9 @@ NAME_WORD = 0.5
 
 
 class Near(NamedTuple):
-    """What lies near a vector: ids and cosines, both of shape ``(n,)``."""
+    """What lies near a vector: ids and cosines, both of shape ``(n,)``; nothing where there is no vector."""
 
+    vector: Vector | None
     ids: Ids
     cosines: Scores
 
@@ -165,13 +166,13 @@ class Retriever:
         deeper = 1 if alone is None else DEEPER
         depth, chosen = max(DEPTH, 2 * k), max(CHOSEN, 4 * k)
         near = self._near("turn", vector, depth * deeper, span)
-        turns, reach = self._turns(said["turn"], weights, near, vector, depth, alone)
+        turns, reach = self._turns(said["turn"], weights, near, depth, alone)
         best = turns.best_places(chosen * deeper)
         if alone is not None:
             best = np.union1d(best, np.flatnonzero(np.isin(turns.ids, alone)))
         turns, reach = turns.chosen(best), reach[:, best]
         near = self._near("memory", vector, depth, span)
-        memories = self._memories(said["memory"], weights, near, vector, depth, turns, reach).best(chosen)
+        memories = self._memories(said["memory"], weights, near, depth, turns, reach).best(chosen)
         traits: dict[Kind, dict[int, Trait]] = {"turn": self._store.traits("turn", turns.ids.tolist())}
         # A memory that was deleted since the index followed drops out when it is shown.
         if span is not None or question.names or question.days:
@@ -179,37 +180,24 @@ class Retriever:
         return ranked(question, [turns, memories], traits, span, k + SPARE), len(best)
 
     def _turns(
-        self,
-        said: Sequence[Ids],
-        weights: Scores,
-        near: Near,
-        vector: Vector | None,
-        depth: int,
-        alone: Ids | None,
+        self, said: Sequence[Ids], weights: Scores, near: Near, depth: int, alone: Ids | None
     ) -> tuple[Hits, Scores]:
         """Turns by what they and their neighbours say, and how much each word counts for each of them."""
         wanted = [most_wanted(said, weights, POOL), near.ids]
         pool = laid_out(np.concatenate(wanted if alone is None else [*wanted, alone]), len(WORD_REACH) - 1)
         held = standing_in(pool, said)
         reach = reached(held, WORD_REACH)
-        cosines = self._cosines("turn", vector, pool, weights @ held, near, depth)
+        cosines = self._cosines("turn", pool, weights @ held, near, depth)
         return Hits("turn", pool, weights @ reach, spread(or_zero(cosines), VECTOR_REACH), cosines, held), reach
 
     def _memories(
-        self,
-        said: Sequence[Ids],
-        weights: Scores,
-        near: Near,
-        vector: Vector | None,
-        depth: int,
-        turns: Hits,
-        reach: Scores,
+        self, said: Sequence[Ids], weights: Scores, near: Near, depth: int, turns: Hits, reach: Scores
     ) -> Hits:
         """Memories by what they say, and by the turns they were written from."""
         pairs = self._store.written_from(turns.ids.tolist())
         ids = distinct(np.concatenate([most_wanted(said, weights, POOL), near.ids, pairs[:, 1]]))
         held = standing_in(ids, said)
-        counts, cosines = held.astype(np.float64), self._cosines("memory", vector, ids, weights @ held, near, depth)
+        counts, cosines = held.astype(np.float64), self._cosines("memory", ids, weights @ held, near, depth)
         vectors = or_zero(cosines)
         if len(pairs):
             pairs = pairs[np.argsort(pairs[:, 1], kind="stable")]
@@ -231,7 +219,7 @@ class Retriever:
                 ids = np.array(said, dtype=np.int64)
                 words, cosines = 1.0 / np.arange(1, len(ids) + 1), np.full(len(ids), np.nan)
             else:
-                ids, cosines = self._near(kind, vector, depth, span, uncovered=kind == "turn")
+                _, ids, cosines = self._near(kind, vector, depth, span, uncovered=kind == "turn")
                 words = np.zeros(len(ids))
             held = np.zeros((len(question.words), len(ids)), np.bool_)
             hits.append(Hits(kind, ids, words, or_zero(cosines), cosines, held))
@@ -325,14 +313,13 @@ class Retriever:
             allowed = None if everything else self._store.within(kind, span, uncovered=uncovered)
             found = self._indexes[kind].search(vector, depth, allowed)
         found = [pair for pair in found if pair[1] > MIN_COSINE]
-        return Near(np.array([item for item, _ in found], np.int64), np.array([cosine for _, cosine in found]))
+        return Near(vector, np.array([item for item, _ in found], np.int64), np.array([cosine for _, cosine in found]))
 
-    def _cosines(
-        self, kind: Kind, vector: Vector | None, pool: Ids, by_words: Scores, near: Near, depth: int
-    ) -> Scores:
+    def _cosines(self, kind: Kind, pool: Ids, by_words: Scores, near: Near, depth: int) -> Scores:
         """The cosine of each of ``pool``; NaN where it has no vector, is not near, or, in a big bank, is not among
         the best ``depth`` by word or by vector."""
         current_call().check()
+        vector = near.vector
         cosines = None if vector is None or not len(pool) else self._indexes[kind].cosines(vector, pool)
         if cosines is None:
             cosines = np.full(len(pool), np.nan)

@@ -146,24 +146,16 @@ class Asker:
         return Question(self._say(phrase, fact, value), "no", (fact,), "yesno")
 
     def _count(self, fact: Fact) -> Question | None:
-        if not fact.family.phrases("count", self.split):
+        phrases = fact.family.phrases("count", self.split)
+        if not phrases:
             return None
-        return Question(
-            self._say(self._phrase(fact.family.phrases("count", self.split)), fact),
-            COUNTS[len(fact.values)],
-            (fact,),
-            "count",
-        )
+        return Question(self._say(self._phrase(phrases), fact), COUNTS[len(fact.values)], (fact,), "count")
 
     def _when(self, fact: Fact) -> Question | None:
-        if fact.family.kind != "event" or not fact.family.phrases("when", self.split) or not fact.when.bare:
+        phrases = fact.family.phrases("when", self.split)
+        if fact.family.kind != "event" or not phrases or not fact.when.bare:
             return None
-        return Question(
-            self._say(self._phrase(fact.family.phrases("when", self.split)), fact, fact.values[0]),
-            fact.when.bare,
-            (fact,),
-            "when",
-        )
+        return Question(self._say(self._phrase(phrases), fact, fact.values[0]), fact.when.bare, (fact,), "when")
 
     def _who(self, fact: Fact) -> Question | None:
         value = self.rng.choice(fact.values)
@@ -172,14 +164,10 @@ class Asker:
             for other in self.facts
             if other.family is fact.family and other.noun == fact.noun and value in other.values
         ]
-        if not fact.family.phrases("who", self.split) or len(holders) != 1:
+        phrases = fact.family.phrases("who", self.split)
+        if not phrases or len(holders) != 1:
             return None
-        return Question(
-            self._say(self._phrase(fact.family.phrases("who", self.split)), fact, value),
-            fact.person.label,
-            (fact,),
-            "who",
-        )
+        return Question(self._say(self._phrase(phrases), fact, value), fact.person.label, (fact,), "who")
 
     def _unknown(self) -> Question | None:
         known = {fact.key[:3] for fact in self.facts}
